@@ -1,0 +1,42 @@
+"""What all tests share. No napari, Qt or torch here: engine tests run without them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+FULL = os.environ.get("NAPARI_UNET_FULL", "") not in {"", "0"}
+
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("full", deadline=None, max_examples=1000, print_blob=True)
+settings.load_profile("full" if FULL else "quick")
+
+
+@pytest.fixture(scope="session")
+def full_counts() -> bool:
+    """Whether `make test-all` asks for the full counts."""
+    return FULL
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real images and checkpoints, which the repository does not hold."""
+    named = os.environ.get("NAPARI_UNET_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real images: {folder} has no data/ (set NAPARI_UNET_DATA)")
+    return folder
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked gpu where there is no CUDA device."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
