@@ -1,0 +1,1 @@
+"""Arrays, tensors, networks: no Qt, no napari, no files, no globals."""

@@ -1,0 +1,156 @@
+"""Frozen inputs of the four verbs and the events they report. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+LossName = Literal["dice", "cross-entropy", "dice+cross-entropy"]
+
+
+class Frozen(BaseModel):
+    """A validated value that nobody changes; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LabelsConfig(Frozen):
+    """How scores become labels; none of it needs the network again."""
+
+    threshold: float = Field(
+        0.5,
+        ge=0.0,
+        le=1.0,
+        title="Threshold",
+        description="Lowest foreground score (0 to 1) that counts as object",
+    )
+    split: float = Field(
+        0.5,
+        ge=0.0,
+        le=1.0,
+        title="Split touching",
+        description="How readily touching objects are separated: 0 never, 1 eagerly",
+    )
+    smallest: int = Field(
+        15,
+        ge=0,
+        le=1_000_000,
+        title="Smallest",
+        description="Objects of fewer pixels than this are dropped",
+    )
+    fill_holes: bool = Field(
+        True, title="Fill holes", description="Close holes inside objects",
+    )  # fmt: skip
+
+
+class PredictConfig(LabelsConfig):
+    """How to run the network on an image."""
+
+    precision: Precision = Field(
+        "auto", title="Precision",
+        description="Number format of the computation; auto takes bfloat16 where "
+        "the processor has instructions for it",
+    )  # fmt: skip
+    tile: int | None = Field(
+        None, ge=16, title="Tile",
+        description="Side of a tile in pixels; empty: chosen from free memory",
+    )  # fmt: skip
+    tta: bool = Field(
+        False, title="Average over flips",
+        description="Run every flip of the image and average: slower, a little better",
+    )  # fmt: skip
+    channel: int | None = Field(
+        None, ge=0, title="Channel",
+        description="The image channel given to a one-channel model; empty: luminance",
+    )  # fmt: skip
+    keep_scores: bool = Field(
+        False, title="Keep scores", description="Return the scores beside the labels",
+    )  # fmt: skip
+
+
+class LearningConfig(Frozen):
+    """What training from pairs and fine-tuning on corrections have in common."""
+
+    steps: int = Field(
+        150, ge=1, le=1_000_000, title="Steps",
+        description="Number of weight updates",
+    )  # fmt: skip
+    learning_rate: float = Field(
+        1e-3, gt=0.0, le=1.0, title="Learning rate",
+        description="Size of a weight update (Adam)",
+    )  # fmt: skip
+    batch: int = Field(
+        4, ge=1, le=256, title="Batch", description="Crops per weight update",
+    )  # fmt: skip
+    crop: int = Field(
+        192, ge=32, le=1024, title="Crop",
+        description="Side of a training crop in pixels",
+    )  # fmt: skip
+    loss: LossName = Field(
+        "dice+cross-entropy", title="Loss",
+        description="What training makes small: Dice, cross-entropy, or both",
+    )  # fmt: skip
+    augment: bool = Field(
+        True, title="Augment",
+        description="Rotate, flip, scale, bend and re-light the crops at random",
+    )  # fmt: skip
+    evaluate_every: int = Field(
+        50, ge=1, title="Check every",
+        description="Steps between two checks on held-out data",
+    )  # fmt: skip
+    patience: int | None = Field(
+        None, ge=1, title="Patience",
+        description="Stop after so many checks without gain; empty: never early",
+    )  # fmt: skip
+    seed: int = Field(0, ge=0, title="Seed", description="Start of the random numbers")
+
+
+class TrainConfig(LearningConfig):
+    """Training a network from pairs of images and masks."""
+
+    steps: int = Field(2000, ge=1, le=1_000_000, title="Steps")
+    crop: int = Field(256, ge=32, le=1024, title="Crop")
+    evaluate_every: int = Field(250, ge=1, title="Check every")
+
+
+class FinetuneConfig(LearningConfig):
+    """Teaching a trained network what the user corrected."""
+
+    norm_learns: bool = Field(
+        True, title="Batch-norm statistics learn",
+        description="Let batch-norm statistics follow the new images",
+    )  # fmt: skip
+    held_out: float = Field(
+        0.2, ge=0.0, le=0.5, title="Held out",
+        description="Share of the corrections kept aside to score before and after",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TileDone:
+    """One tile of a prediction is finished."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One weight update is finished."""
+
+    step: int
+    total: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """A check on held-out data is finished."""
+
+    step: int
+    total: int
+    score: float
+    best: bool

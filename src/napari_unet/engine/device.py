@@ -1,0 +1,101 @@
+"""Choosing a device and the number format that it computes fastest in."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from napari_unet.errors import DeviceError
+
+if TYPE_CHECKING:
+    from napari_unet.engine.config import Precision
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+MEMINFO = Path("/proc/meminfo")
+OUT_OF_MEMORY = (
+    "can't allocate memory",  # torch on a Linux or macOS processor
+    "not enough memory",  # torch on a Windows processor
+    "out of memory",  # MPS
+    "ALLOC_FAILED",  # cuDNN, cuBLAS
+)
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device of this name; "auto" takes CUDA, then MPS, then the CPU.
+
+    Parameters
+    ----------
+    name : "auto", "cpu", "cuda", "cuda:1" and so on, or "mps"
+
+    Raises
+    ------
+    DeviceError
+        If the device is not there.
+    """
+    kind = name.split(":")[0]
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    usable = ", ".join(k for k in present if present[k])
+    if name == "auto":
+        kind = name = next(k for k in ("cuda", "mps", "cpu") if present[k])
+    index = name[len(kind) + 1 :]
+    counted = kind == "cuda" and index.isdecimal()
+    wrong_index = index and not (counted and int(index) < torch.cuda.device_count())
+    if not present.get(kind, False) or wrong_index:
+        raise DeviceError(
+            f'The device "{name}" is not there; this machine has: {usable}. '
+            'Choose one of those, or "auto".'
+        )
+    return torch.device(name)
+
+
+def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the number format; "auto" takes bfloat16 where it is computed natively."""
+    if precision != "auto":
+        return {
+            "float32": torch.float32,
+            "bfloat16": torch.bfloat16,
+            "float16": torch.float16,
+        }[precision]
+    return torch.bfloat16 if _has_bfloat16(device) else torch.float32
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 - the only way to ask
+    return False
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that can be taken now without harm; a guess where unknown."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if MEMINFO.is_file():  # Linux: counts what the file cache would give back
+        found = re.search(r"MemAvailable:\s+(\d+) kB", MEMINFO.read_text())
+        if found:
+            return int(found[1]) * 1024
+    return 2**32
+
+
+def empty_cache(device: torch.device) -> None:
+    """Give memory back that torch keeps for later; after running out of it."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether torch or numpy could not get the memory that it asked for."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError)
+        and any(words in str(error) for words in OUT_OF_MEMORY)
+    )

@@ -1,0 +1,86 @@
+"""Intensities to what the network was trained on, by the whole image's statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_unet.engine.spec import Normalization
+
+SAMPLE = 2**23
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Per channel: normalised = (raw - offset) / scale, both (C,) float64."""
+
+    offset: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @property
+    def constant(self) -> bool:
+        """Tell whether every channel has one value everywhere."""
+        return bool((self.scale == 0).all())
+
+
+def statistics(image: NDArray[Any], normalization: Normalization) -> Statistics:
+    """Measure a whole image once.
+
+    Parameters
+    ----------
+    image : (C, ..., Y, X), raw intensity; of more than 8 million pixels per channel, a
+        regular sample is measured
+    normalization : what to measure
+    """
+    pairs = [_offset_and_scale(_sample(channel), normalization) for channel in image]
+    offset, scale = np.array(pairs, np.float64).T
+    return Statistics(offset, scale)
+
+
+def _sample(channel: NDArray[Any]) -> NDArray[Any]:
+    """Return the values, or a regular sample of a large channel, one-dimensional."""
+    step = -(-channel.size // SAMPLE)
+    while gcd(step, channel.shape[-1]) > 1:  # else some columns would never be seen
+        step += 1
+    return channel.reshape(-1)[::step]
+
+
+def _offset_and_scale(
+    values: NDArray[Any], normalization: Normalization
+) -> tuple[float, float]:
+    if normalization.kind == "percentile":
+        low, high = np.percentile(values, (normalization.low, normalization.high))
+        if high == low:  # fewer bright pixels than the percentile leaves out
+            low, high = values.min(), values.max()
+        return float(low), float(high) - float(low)
+    if normalization.kind == "minmax":
+        return float(values.min()), float(values.max()) - float(values.min())
+    if normalization.kind == "zscore":
+        return float(values.mean(dtype=float)), float(values.std(dtype=float))
+    return 0.0, normalization.divisor if normalization.kind == "scale" else 1.0
+
+
+def normalize(tile: NDArray[Any], stats: Statistics) -> NDArray[np.float32]:
+    """Bring a tile into the network's range.
+
+    Parameters
+    ----------
+    tile : (C, ..., Y, X), raw intensity
+    stats : of the whole image
+
+    Returns
+    -------
+    normalised : like ``tile``, float32; a constant channel is 0
+    """
+    column = (-1,) + (1,) * (tile.ndim - 1)
+    # 32-bit integers and doubles lose their last digits in float32: subtract first
+    exact = np.result_type(tile.dtype, np.float32)
+    scale = np.where(stats.scale == 0, 1.0, stats.scale).astype(exact)
+    shifted = tile.astype(exact) - stats.offset.astype(exact).reshape(column)
+    return np.asarray(shifted / scale.reshape(column), np.float32)

@@ -1,0 +1,84 @@
+"""Statistics of the whole image, applied to tiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_unet.engine import normalize as module
+from napari_unet.engine.normalize import normalize, statistics
+from napari_unet.engine.spec import Normalization
+from tiny import noise
+
+
+@pytest.mark.parametrize(
+    ("kind", "offset", "scale"),
+    [
+        ("percentile", 1.0, 98.8),
+        ("minmax", 0.0, 100.0),
+        ("zscore", 50.0, np.arange(101).std()),
+        ("scale", 0.0, 255.0),
+        ("none", 0.0, 1.0),
+    ],
+)
+def test_statistics_of_a_ramp(kind: str, offset: float, scale: float) -> None:
+    image = np.arange(101, dtype=np.uint8).reshape(1, 1, 101)
+    found = statistics(image, Normalization(kind=kind))
+    assert found.offset == pytest.approx([offset])
+    assert found.scale == pytest.approx([scale])
+
+
+def test_channels_are_measured_each_for_itself() -> None:
+    image = np.stack([noise((20, 20)), 5 * noise((20, 20))])
+    found = statistics(image, Normalization(kind="zscore"))
+    result = normalize(image, found)
+    np.testing.assert_allclose(result.mean(axis=(1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(result.std(axis=(1, 2)), 1, atol=1e-5)
+
+
+def test_a_tile_is_normalised_as_in_the_whole() -> None:
+    image = noise((1, 30, 40))
+    found = statistics(image, Normalization())
+    tile = (slice(None), slice(3, 9), slice(20, 40))
+    np.testing.assert_array_equal(
+        normalize(image, found)[tile], normalize(image[tile], found)
+    )
+
+
+def test_few_bright_pixels_beyond_the_percentile_still_count() -> None:
+    image = np.zeros((1, 100, 100), np.uint8)
+    image[0, 0, 0] = 200
+    found = statistics(image, Normalization(low=1, high=99))
+    assert not found.constant
+    assert normalize(image, found).max() == 1
+
+
+def test_a_constant_channel_becomes_zero() -> None:
+    image = np.full((1, 8, 8), 77, np.uint8)
+    found = statistics(image, Normalization())
+    assert found.constant
+    assert not normalize(image, found).any()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint64, np.float64])
+def test_small_differences_on_a_large_offset_survive(dtype: type) -> None:
+    image = (np.arange(100).reshape(1, 10, 10) + 2_000_000_000).astype(dtype)
+    result = normalize(image, statistics(image, Normalization(kind="minmax")))
+    np.testing.assert_allclose(result.ravel(), np.arange(100) / 99, atol=1e-6)
+    assert result.dtype == np.float32
+
+
+def test_the_sample_of_a_large_image_sees_every_column(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SAMPLE", 1000)
+    image = np.zeros((1, 500, 64), np.uint8)
+    image[..., 32:] = 100  # a step of 32 pixels would see columns 0 and 32 only
+    image[..., 40] = 200
+    found = statistics(image, Normalization(kind="minmax"))
+    assert found.scale == [200]
+
+
+def test_percentiles_must_be_in_order() -> None:
+    with pytest.raises(ValueError, match="not below"):
+        Normalization(low=50, high=50)
