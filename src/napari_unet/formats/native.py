@@ -1,0 +1,121 @@
+"""The native file: safetensors whose metadata hold the ModelSpec and a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from napari_unet.engine.model import Model
+from napari_unet.engine.spec import ModelSpec
+from napari_unet.errors import CheckpointError, OutputError
+from napari_unet.formats.weights import assemble, check_weights
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+SUFFIX = ".safetensors"
+FORMAT = "napari-unet 1"
+
+
+def matches(path: Path, head: bytes) -> bool:
+    """Tell from its name or its first bytes whether a file is safetensors."""
+    length = int.from_bytes(head[:8], "little")
+    whole = head[8:9] == b"{" and length < path.stat().st_size
+    cut_short = not any(head[4:8]) and head[8:9] in (b"{", b"")
+    return whole or (path.suffix.lower() == SUFFIX and cut_short)
+
+
+def load(path: Path) -> Model:
+    """Open a native file; nothing in it is executed.
+
+    Parameters
+    ----------
+    path : a .safetensors file
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, of another tool, or its tensors were changed.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            spec = _spec(path, metadata)
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path.name} is damaged or cut short ({error}); expected a whole "
+            "safetensors file: copy it again."
+        ) from error
+    if digest(weights) != metadata.get("sha256"):
+        raise CheckpointError(
+            f"{path.name} holds other weights than were saved (its SHA-256 differs): "
+            "copy it again from where it was made."
+        )
+    check_weights(path.name, weights)
+    return Model(assemble(spec.architecture, weights, path.name), spec)
+
+
+def _spec(path: Path, metadata: dict[str, str]) -> ModelSpec:
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path.name} is a safetensors file of another tool (format "
+            f"{metadata.get('format', 'not given')!r}), expected {FORMAT!r}: "
+            "save it again with this program."
+        )
+    try:
+        return ModelSpec.model_validate_json(metadata["spec"])
+    except (ValidationError, KeyError) as error:
+        raise CheckpointError(
+            f"{path.name} does not describe its network in a way this version knows: "
+            "save it again with this version."
+        ) from error
+
+
+def save(model: Model, path: Path) -> None:
+    """Write a native file; float32 weights.
+
+    Parameters
+    ----------
+    model : to save
+    path : written in place; ``save_model`` gives a temporary name
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    weights = {
+        key: value.detach().cpu().contiguous()
+        for key, value in model.network.state_dict().items()
+    }
+    metadata = {
+        "format": FORMAT,
+        "spec": model.spec.model_dump_json(),
+        "sha256": digest(weights),
+    }
+    try:
+        save_file(weights, path, metadata=metadata)
+    except SafetensorError as error:  # how this library says that the disk is full
+        raise OutputError(
+            f"{path.parent} could not be written to ({error}); expected a writable "
+            "folder with enough free space: choose another place."
+        ) from error
+
+
+def digest(weights: dict[str, Tensor]) -> str:
+    """Return the SHA-256 over names, types, shapes and values, in order of names."""
+    total = hashlib.sha256()
+    for key in sorted(weights):
+        tensor = weights[key].contiguous()
+        total.update(json.dumps([key, str(tensor.dtype), list(tensor.shape)]).encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

@@ -1,0 +1,89 @@
+"""What every format does with tensors once they are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_unet.engine.networks import build
+from napari_unet.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from napari_unet.engine.networks import UNet
+    from napari_unet.engine.spec import UNetSpec
+
+
+def check_weights(name: str, weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that no network can compute with, naming the tensor.
+
+    Parameters
+    ----------
+    name : of the file, for messages
+    weights : tensors by name
+
+    Raises
+    ------
+    CheckpointError
+        For NaN or infinity, integer or complex weights, and negative variances.
+    """
+    for key, tensor in weights.items():
+        if key.endswith("num_batches_tracked"):
+            continue
+        if not tensor.is_floating_point():
+            raise CheckpointError(
+                f"{name}: the weight {key} is {str(tensor.dtype)[6:]}, expected "
+                "floating point numbers: export the network without quantisation."
+            )
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"{name}: the weight {key} holds NaN or infinity, so its training "
+                "failed: take an earlier checkpoint."
+            )
+        if key.endswith("running_var") and bool((tensor < 0).any()):
+            raise CheckpointError(
+                f"{name}: the variance {key} is negative, so the file is damaged: "
+                "copy it again."
+            )
+
+
+def assemble(spec: UNetSpec, weights: Mapping[str, Tensor], name: str) -> UNet:
+    """Build the network of a spec from weights; all must fit, none may be left over.
+
+    Parameters
+    ----------
+    spec : the architecture that the file states, or that was read off its weights
+    weights : tensors by name; copied, as float32
+    name : of the file, for messages
+
+    Raises
+    ------
+    CheckpointError
+        Naming the first weight that is missing, surplus or of another shape.
+    """
+    with torch.device("meta"):  # no memory yet: a hostile file may state any size
+        network = build(spec)
+    expected = network.state_dict()
+    counters = {k for k in expected if k.endswith("num_batches_tracked")}
+    missing = [k for k in expected if k not in weights and k not in counters]
+    surplus = [k for k in weights if k not in expected]
+    misfits = [
+        k for k, v in expected.items() if k in weights and weights[k].shape != v.shape
+    ]
+    for found, what in (
+        (missing, "lacks the"), (surplus, "has the surplus"),
+        (misfits, "misfits in the"),
+    ):  # fmt: skip
+        if found:
+            raise CheckpointError(
+                f"{name} {what} weight {found[0]} (of {len(found)} such), expected the "
+                "weights of the network that it describes: save it again."
+            )
+    complete = {k: torch.zeros((), dtype=torch.long) for k in counters}
+    complete |= {k: v.to(expected[k].dtype, copy=True) for k, v in weights.items()}
+    network.load_state_dict(complete, assign=True)
+    return network.eval()
