@@ -1,0 +1,46 @@
+"""The only notion of long work: a generator of steps and what to do with its result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+T = TypeVar("T")
+Lane = Literal["network", "short"]
+
+
+@dataclass(frozen=True)
+class Job(Generic[T]):
+    """Long work that can be stepped, stopped and cancelled.
+
+    Attributes
+    ----------
+    title : for the progress bar
+    steps : yields events and returns the result; runs in a worker thread and touches
+        nothing that others write. It may be sent a command, for example to stop early.
+    total : number of steps, 0 when unknown
+    accept : takes the result, on the main thread
+    lane : one network job runs at a time; short jobs run beside it
+    """
+
+    title: str
+    steps: Generator[Any, Any, T]
+    total: int
+    accept: Callable[[T], None]
+    lane: Lane = "network"
+
+
+def run_now(job: Job[T], on_event: Callable[[Any], Any] | None = None) -> T:
+    """Run a job to its end in this thread, accept its result and return it."""
+    while True:
+        try:
+            event = next(job.steps)
+        except StopIteration as end:
+            result: T = end.value
+            job.accept(result)
+            return result
+        if on_event is not None:
+            on_event(event)

@@ -1,0 +1,84 @@
+"""An image open in the session, and regions of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_unet.engine.corrections import Corrections
+    from napari_unet.engine.protect import Region
+    from napari_unet.engine.spec import ModelSpec
+
+CONTEXT = 64  # pixels predicted around a region, so that objects at its edge are whole
+
+
+@dataclass(frozen=True)
+class KeptScores:
+    """The scores of the last prediction, so that sliders need no network.
+
+    Attributes
+    ----------
+    scores : (K, ...) float16, of ``window``
+    spec : of the model that gave them
+    window, region : where they lie, and which part of it was asked for
+    """
+
+    scores: NDArray[np.float16]
+    spec: ModelSpec
+    window: Region
+    region: Region
+
+
+@dataclass(eq=False)
+class OpenImage:
+    """One image and its labels under correction.
+
+    Attributes
+    ----------
+    name : as the user calls it
+    image : never written
+    axes : one letter per axis of the image, such as "YX" or "TYXC"
+    corrections : labels and ledger, of the image's shape without channels
+    summary : one line about the last prediction
+    """
+
+    name: str
+    image: Any
+    axes: str
+    corrections: Corrections
+    summary: str = ""
+    kept: KeptScores | None = None
+    saved_revision: int = 0
+
+    @property
+    def unsaved(self) -> bool:
+        """Tell whether there are corrections that were not saved."""
+        changed = self.corrections.revision != self.saved_revision
+        return changed and bool(self.corrections.tally())
+
+
+def shape_without_channels(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
+    """Return the shape of an image's labels."""
+    return tuple(n for n, axis in zip(shape, axes, strict=True) if axis != "C")
+
+
+def bounded(region: Region | None, shape: tuple[int, ...]) -> Region:
+    """Return a region with its starts and stops in numbers; None is everything."""
+    slices = region or (slice(None),) * len(shape)
+    bounds = (s.indices(n) for s, n in zip(slices, shape, strict=True))
+    return tuple(slice(start, stop) for start, stop, _ in bounds)
+
+
+def with_context(region: Region, shape: tuple[int, ...], dims: int) -> Region:
+    """Return a region widened along its planes, so that objects in it are whole."""
+    flat = len(shape) - dims
+    return tuple(
+        s
+        if axis < flat
+        else slice(max(s.start - CONTEXT, 0), min(s.stop + CONTEXT, shape[axis]))
+        for axis, s in enumerate(region)
+    )
