@@ -1,0 +1,126 @@
+"""A form from a Config: one mapping from field to magicgui widget (fact B6)."""
+
+from __future__ import annotations
+
+import math
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, get_origin
+
+from magicgui.widgets import CheckBox, ComboBox, FloatSlider, FloatSpinBox, SpinBox
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFormLayout, QWidget
+
+from napari_unet.engine.config import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from magicgui.widgets.bases import ValueWidget
+    from pydantic.fields import FieldInfo
+
+C = TypeVar("C", bound=Frozen)
+AUTOMATIC = "auto"
+
+
+class ConfigForm(QWidget, Generic[C]):
+    """Some fields of a Config as labelled widgets; the other fields stay as they are.
+
+    Parameters
+    ----------
+    config : where it starts
+    names : the fields to show, in order
+    panel : for the object names, ``unet.<panel>.<field>``
+    aliases : other last parts of object names, by field
+    """
+
+    valueChanged = Signal(object)
+
+    def __init__(
+        self,
+        config: C,
+        names: Sequence[str],
+        panel: str,
+        aliases: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self._config = config
+        self._widgets: dict[str, ValueWidget[Any]] = {}
+        layout = QFormLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for name in names:
+            field = type(config).model_fields[name]
+            widget = widget_for(field, getattr(config, name))
+            control = (aliases or {}).get(name, name)
+            widget.native.setObjectName(f"unet.{panel}.{control}")
+            widget.native.setToolTip(field.description or "")
+            widget.changed.connect(self._on_widget_changed)
+            layout.addRow(field.title or name, widget.native)
+            self._widgets[name] = widget
+
+    def value(self) -> C:
+        """Return the Config as the user set it."""
+        shown = {name: read(widget) for name, widget in self._widgets.items()}
+        return type(self._config).model_validate({**self._config.model_dump(), **shown})
+
+    def setValue(self, config: C) -> None:
+        """Show a Config."""
+        self._config = config
+        for name, widget in self._widgets.items():
+            with widget.changed.blocked():
+                write(widget, getattr(config, name))
+        self.valueChanged.emit(self.value())
+
+    def _on_widget_changed(self, _: object) -> None:
+        self.valueChanged.emit(self.value())
+
+
+def widget_for(field: FieldInfo, value: Any) -> ValueWidget[Any]:
+    """Return the widget for one field, showing ``value``."""
+    kind = field.annotation
+    if get_origin(kind) is Literal:
+        return ComboBox(choices=list(get_args(kind)), value=value)
+    if kind is bool:
+        return CheckBox(value=value, text="")
+    if kind is float:
+        return _float_widget(field, value)
+    widget = _int_widget(field)
+    write(widget, value)
+    return widget
+
+
+def _int_widget(field: FieldInfo) -> SpinBox:
+    low, high = limits(field, 0, 1_000_000)
+    if get_origin(field.annotation) is UnionType:  # int or nothing: 0 means nothing
+        widget = SpinBox(min=0, max=int(high))
+        widget.native.setSpecialValueText(AUTOMATIC)
+        return widget
+    return SpinBox(min=int(low), max=int(high))
+
+
+def _float_widget(field: FieldInfo, value: float) -> ValueWidget[Any]:
+    low, high = limits(field, 0.0, 1.0)
+    default = field.default or 0.01
+    if default < 0.01:  # small numbers need small steps, or they show as 0
+        step = 10.0 ** (math.floor(math.log10(default)) - 1)
+        return FloatSpinBox(value=value, min=step, max=high, step=step)
+    return FloatSlider(value=value, min=low, max=high, step=0.01)
+
+
+def limits(field: FieldInfo, low: float, high: float) -> tuple[float, float]:
+    """Return the smallest and largest value that a field allows."""
+    for rule in field.metadata:
+        low = getattr(rule, "ge", getattr(rule, "gt", low))
+        high = getattr(rule, "le", getattr(rule, "lt", high))
+    return low, high
+
+
+def read(widget: ValueWidget[Any]) -> Any:
+    """Return a widget's value; None where it shows "auto"."""
+    if isinstance(widget, SpinBox) and widget.native.specialValueText():
+        return widget.value or None
+    return widget.value
+
+
+def write(widget: ValueWidget[Any], value: Any) -> None:
+    """Show a value."""
+    widget.value = 0 if value is None else value

@@ -1,0 +1,161 @@
+"""The only file that knows threads and progress bars."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from napari.qt.threading import GeneratorWorkerSignals, WorkerBase
+from napari.utils import progress
+from napari.utils.notifications import show_error, show_warning
+from qtpy.QtCore import QObject, Signal
+
+from napari_unet.engine.config import EpochDone, StepDone, TileDone
+from napari_unet.errors import UnetError
+
+if TYPE_CHECKING:
+    from napari_unet.jobs import Job
+
+log = logging.getLogger(__name__)
+SHORTEST_PAUSE = 0.1  # seconds between two progress events (fact F11)
+
+
+class JobWorker(WorkerBase):
+    """Steps a job in a thread; closes its generator there (facts F1 to F3)."""
+
+    def __init__(self, job: Job[Any]) -> None:
+        super().__init__(SignalsClass=GeneratorWorkerSignals)
+        self.job = job
+        self.command: object = None
+        self._reported = 0.0
+
+    def work(self) -> Any:
+        """Return the job's result; None when it was cancelled."""
+        steps = self.job.steps
+        try:
+            while not self.abort_requested:
+                command, self.command = self.command, None
+                self._report(steps.send(command))
+        except StopIteration as end:
+            return end.value
+        finally:
+            steps.close()
+        return None
+
+    def _report(self, event: Any) -> None:
+        now = time.monotonic()
+        if now - self._reported >= SHORTEST_PAUSE or isinstance(event, EpochDone):
+            self._reported = now
+            self.yielded.emit(event)
+
+
+class JobRunner(QObject):
+    """Runs jobs; every signal is emitted on the main thread.
+
+    One network job runs at a time; short jobs run one after another beside it.
+    """
+
+    busy_changed = Signal(bool)
+    progressed = Signal(object, object)  # job, event
+    ended = Signal(object, str)  # job, what went wrong or ""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._workers: dict[str, JobWorker] = {}
+        self._waiting: Job[Any] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether a network job runs."""
+        return "network" in self._workers
+
+    def running(self, lane: str = "network") -> Job[Any] | None:
+        """Return the job that runs in a lane."""
+        worker = self._workers.get(lane)
+        return worker.job if worker else None
+
+    def run(self, job: Job[Any]) -> None:
+        """Start a job; a short one waits for the short one before it.
+
+        Of several waiting short jobs only the latest is done.
+        """
+        if job.lane in self._workers:
+            if job.lane == "network":
+                raise UnetError(
+                    f"{self._workers['network'].job.title} is still running: wait for "
+                    "it or cancel it."
+                )
+            self._waiting = job
+            return
+        self._start(job)
+
+    def _start(self, job: Job[Any]) -> None:
+        worker = JobWorker(job)
+        self._workers[job.lane] = worker
+        bar = progress(total=job.total or 0, desc=job.title)
+        worker.yielded.connect(lambda event: self._on_yielded(job, event, bar))
+        worker.returned.connect(lambda result: self._on_returned(worker, result))
+        worker.errored.connect(lambda error: self._on_errored(worker, error))
+        worker.finished.connect(lambda: self._on_finished(worker, bar))
+        worker.problem = ""
+        worker.start()
+        if job.lane == "network":
+            self.busy_changed.emit(True)
+
+    def cancel(self, lane: str = "network") -> None:
+        """Ask the running job to end; the session stays as it was."""
+        if lane in self._workers:
+            self._workers[lane].problem = "cancelled"
+            self._workers[lane].quit()
+
+    def send(self, command: object) -> None:
+        """Hand a command to the running network job."""
+        if self.busy:
+            self._workers["network"].command = command
+
+    def cancel_all(self) -> None:
+        """End everything, for a window that closes."""
+        self._waiting = None
+        for lane in list(self._workers):
+            self.cancel(lane)
+
+    def _on_yielded(self, job: Job[Any], event: Any, bar: progress) -> None:
+        if isinstance(event, (TileDone, StepDone)):
+            done, total = fraction_of(event)
+            bar.total = total
+            bar.update(done - bar.n)
+        self.progressed.emit(job, event)
+
+    def _on_returned(self, worker: JobWorker, result: Any) -> None:
+        try:
+            worker.job.accept(result)
+        except UnetError as error:
+            self._on_errored(worker, error)
+
+    def _on_errored(self, worker: JobWorker, error: Exception) -> None:
+        """Tell the user; a mistake that is not the user's goes to the log in full."""
+        worker.problem = str(error) or type(error).__name__
+        if isinstance(error, UnetError):
+            show_warning(worker.problem)
+            return
+        log.error("%s failed", worker.job.title, exc_info=error)
+        worker.problem = f"{worker.job.title} failed unexpectedly: {worker.problem}"
+        show_error(worker.problem)
+
+    def _on_finished(self, worker: JobWorker, bar: progress) -> None:
+        bar.close()
+        job = worker.job
+        self._workers.pop(job.lane, None)
+        if job.lane == "network":
+            self.busy_changed.emit(False)
+        self.ended.emit(job, worker.problem)
+        if job.lane == "short" and self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            self._start(waiting)
+
+
+def fraction_of(event: TileDone | StepDone) -> tuple[int, int]:
+    """Return how many steps are done, and of how many."""
+    done = event.done if isinstance(event, TileDone) else event.step
+    return done, event.total

@@ -1,0 +1,76 @@
+"""The live curve of a fine-tuning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyqtgraph as pg
+
+from napari_unet.engine.config import StepDone
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QPalette
+
+    from napari_unet.engine.config import EpochDone
+
+SMOOTH = 10  # steps averaged for the line
+HEIGHT = 120  # pixels
+
+
+class CurvePlot(pg.PlotWidget):
+    """Loss (line) and held-out score (points) against the step."""
+
+    def __init__(self) -> None:
+        super().__init__(background=None)
+        self.setObjectName("unet.finetune.plot")
+        self.setToolTip("Line: loss, lower is better. Points: held-out score, 0 to 1.")
+        self.setFixedHeight(HEIGHT)
+        self.setMenuEnabled(False)
+        self.setMouseEnabled(x=False, y=False)
+        self.hideButtons()
+        self.setLabel("bottom", "step")
+        self._losses: list[tuple[int, float]] = []
+        self._scores: list[tuple[int, float]] = []
+        self._line = self.plot(name="loss")
+        self._points = self.plot(name="score", pen=None, symbol="o", symbolSize=7)
+        self._use_palette(self.palette())
+
+    def _use_palette(self, palette: QPalette) -> None:
+        """Draw in the theme's colours."""
+        text, accent = palette.windowText().color(), palette.highlight().color()
+        for side in ("bottom", "left"):
+            self.getAxis(side).setPen(text)
+            self.getAxis(side).setTextPen(text)
+        self._line.setPen(pg.mkPen(text, width=1))
+        self._points.setSymbolBrush(accent)
+        self._points.setSymbolPen(text)
+
+    def clear_curve(self) -> None:
+        """Start a new curve."""
+        self._losses, self._scores = [], []
+        self._use_palette(self.palette())
+        self._draw()
+
+    def add(self, event: StepDone | EpochDone) -> None:
+        """Add what a step reported."""
+        if isinstance(event, StepDone):
+            self._losses.append((event.step, event.loss))
+        else:
+            self._scores.append((event.step, event.score))
+        self._draw()
+
+    def _draw(self) -> None:
+        steps, losses = np.array(self._losses or np.empty((0, 2))).T
+        self._line.setData(steps, smoothed(losses))
+        self._points.setData(*np.array(self._scores or np.empty((0, 2))).T)
+
+
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """Return the running mean of up to SMOOTH values."""
+    if values.size == 0:
+        return values
+    total = np.cumsum(np.insert(values, 0, 0.0))
+    stop = np.arange(1, len(values) + 1)
+    start = np.maximum(stop - SMOOTH, 0)
+    return np.asarray((total[stop] - total[start]) / (stop - start))

@@ -1,0 +1,217 @@
+"""Step 2: predict labels for an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image, Labels
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+)
+
+from napari_unet.engine.config import LabelsConfig, TileDone
+from napari_unet.errors import UnetError
+from napari_unet.qt.forms import ConfigForm
+from napari_unet.qt.layers import (
+    current_slice,
+    image_data,
+    layer_axes,
+    visible_region,
+)
+from napari_unet.qt.parts import LayerChooser, Panel, enable, side_by_side
+
+if TYPE_CHECKING:
+    from napari_unet.engine.protect import Region
+    from napari_unet.opened import OpenImage
+
+NEW = "new layer"
+SCOPES = {
+    "view": "what is visible now",
+    "slice": "the whole of the current slice",
+    "everything": "all slices",
+}
+LUMINANCE = "all"
+
+
+class PredictPanel(Panel):
+    """Choose an image, press Predict, adjust the labels."""
+
+    name = "predict"
+    title = "Predict"
+
+    def __init__(self, bench: Any) -> None:
+        super().__init__(bench)
+        self._opened: OpenImage | None = None
+        self.image = LayerChooser(
+            bench, Image, "unet.predict.image", "The image layer to predict on"
+        )
+        self.labels = LayerChooser(
+            bench, Labels, "unet.predict.labels",
+            "The labels layer that takes the prediction; edits and accepted places in "
+            "it are kept",
+            first=NEW,
+        )  # fmt: skip
+        self._make_inputs()
+        self.run = self.button(
+            "run", "Predict", "Run the network (Shift+R)", self._on_run_clicked
+        )
+        self.cancel = self.button(
+            "cancel", "Cancel", "Stop; the layer stays as it was (Shift+Escape)",
+            bench.runner.cancel,
+        )  # fmt: skip
+        self.row(self.run, self.cancel)
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(True)
+        self.bar.hide()
+        self.rows.addWidget(self.bar)
+        self.settings: ConfigForm[LabelsConfig] = ConfigForm(
+            LabelsConfig(), ("threshold", "split", "smallest", "fill_holes"), "predict",
+            {"fill_holes": "holes"},
+        )  # fmt: skip
+        self.rows.addWidget(self.settings)
+        self.rows.addWidget(self.summary)
+        self._connect()
+        self._on_image_changed()
+        self._update_buttons()
+
+    def _make_inputs(self) -> None:
+        self.channels = QComboBox()
+        self.channels.setObjectName("unet.predict.channels")
+        self.channels.setToolTip(
+            "The channel for a one-channel model; all: colour becomes luminance"
+        )
+        self.axes = QLineEdit()
+        self.axes.setObjectName("unet.predict.axes")
+        self.axes.setToolTip(
+            "One letter per axis of the image, such as YX, ZYX, TYX, CYX or YXC"
+        )
+        self.scope = QComboBox()
+        self.scope.setObjectName("unet.predict.scope")
+        self.scope.setToolTip("Where to predict: " + "; ".join(
+            f"{name}: {text}" for name, text in SCOPES.items()
+        ))  # fmt: skip
+        self.scope.addItems(list(SCOPES))
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Image", self.image.native)
+        form.addRow("Axes", side_by_side(self.axes, QLabel("Channel"), self.channels))
+        form.addRow("Where", self.scope)
+        form.addRow("Into", self.labels.native)
+        self.rows.addLayout(form)
+
+    def _connect(self) -> None:
+        bench = self.bench
+        self.image.box.changed.connect(self._on_image_changed)
+        self.settings.valueChanged.connect(self._on_settings_changed)
+        self.axes.editingFinished.connect(self._update_channels)
+        bench.layers_changed.connect(self._on_bench_layers_changed)
+        bench.session.model_changed.connect(self._on_session_model_changed)
+        bench.session.labels_changed.connect(self._on_session_labels_changed)
+        bench.runner.busy_changed.connect(self._on_runner_busy_changed)
+        bench.runner.progressed.connect(self._on_runner_progressed)
+        bench.runner.ended.connect(self._on_runner_ended)
+
+    # -- what the user does
+
+    def _on_run_clicked(self) -> None:
+        if self.bench.run(self.name, self._make_job):
+            self.summary.setText("Predicting ...")
+
+    def _make_job(self) -> Any:
+        bench = self.bench
+        bench.settle()
+        if bench.session.model is None:
+            raise UnetError("No model is loaded: choose one in the Model panel first.")
+        opened = bench.open(self.image.layer, self.axes.text(), self.labels.layer)
+        self._opened = opened
+        config = bench.predict_config.model_copy(
+            update={**self.settings.value().model_dump(), "channel": self._channel()}
+        )
+        return bench.session.predict_job(opened, config, self._region(opened))
+
+    def _channel(self) -> int | None:
+        text = self.channels.currentText()
+        return None if text == LUMINANCE else int(text)
+
+    def _region(self, opened: OpenImage) -> Region | None:
+        """Return the part of the labels that the chosen scope means."""
+        scope, layer = self.scope.currentText(), self.image.layer
+        if scope == "everything" or layer.ndim != opened.corrections.labels.ndim:
+            return None  # channel axes in between have no place in the view
+        find = visible_region if scope == "view" else current_slice
+        return find(self.bench.viewer, layer, opened.corrections.labels.ndim)
+
+    def _on_settings_changed(self, config: LabelsConfig) -> None:
+        """Make the labels again from the kept scores, without the network."""
+        opened = self._opened
+        if opened is not None and opened.kept is not None:
+            self.bench.run(self.name, self.bench.session.relabel_job, opened, config)
+
+    # -- what changes
+
+    def _on_image_changed(self, _: Any = None) -> None:
+        layer = self.image.layer
+        model = self.bench.session.model
+        spec = model.spec.architecture if model else None
+        self.axes.setText("" if layer is None else layer_axes(layer, spec))
+        self.labels.box.value = self.bench.labels_of(layer)
+        self._update_channels()
+        self._update_buttons()
+
+    def _update_channels(self) -> None:
+        layer, axes = self.image.layer, self.axes.text().upper()
+        self.channels.clear()
+        self.channels.addItem(LUMINANCE)
+        shape = () if layer is None else image_data(layer).shape
+        if "C" in axes and len(axes) == len(shape):
+            self.channels.addItems([str(i) for i in range(shape[axes.index("C")])])
+
+    def _on_bench_layers_changed(self) -> None:
+        if self.axes.text() == "" or self.image.layer is None:
+            self._on_image_changed()
+        self._update_buttons()
+
+    def _on_session_model_changed(self) -> None:
+        self._on_image_changed()
+
+    def _on_session_labels_changed(self, opened: OpenImage, _: Any) -> None:
+        if opened is self._opened:
+            layer = self.bench.layer_of(opened)
+            if layer is not None:
+                self.labels.choose(layer)
+            self.summary.setText(opened.summary)
+
+    def _on_runner_busy_changed(self, _: bool) -> None:
+        self._update_buttons()
+
+    def _update_buttons(self) -> None:
+        busy = self.bench.runner.busy
+        reason = ""
+        if busy:
+            reason = "another job is running"
+        elif self.bench.session.model is None:
+            reason = "no model is loaded"
+        elif self.image.layer is None:
+            reason = "no image layer is open"
+        enable(self.run, reason)
+        enable(self.cancel, "" if busy else "nothing is running")
+        if not busy:
+            self.bar.hide()
+        if not self.summary.text() and reason:
+            self.summary.setText(f"{reason.capitalize()}.")
+
+    def _on_runner_progressed(self, _: Any, event: Any) -> None:
+        if isinstance(event, TileDone):
+            self.bar.setRange(0, event.total)
+            self.bar.setValue(event.done)
+            self.bar.show()
+
+    def _on_runner_ended(self, job: Any, problem: str) -> None:
+        if job.title.startswith("Predicting") and problem:
+            self.summary.setText(
+                problem.capitalize() if problem == "cancelled" else problem
+            )
