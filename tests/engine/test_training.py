@@ -88,6 +88,7 @@ def test_events_come_in_order() -> None:
         [(EpochDone, n) for n in (2, 4)],
     )
     assert kinds == [
+        (EpochDone, 0),
         *steps[:2],
         checks[0],
         *steps[2:4],
@@ -100,29 +101,29 @@ def test_events_come_in_order() -> None:
 
 def test_the_weights_of_the_best_check_are_kept() -> None:
     seen: list[torch.Tensor] = []
-    scores = iter((0.1, 0.9, 0.2))
+    scores = iter((0.0, 0.1, 0.9, 0.2))
 
     def score(model: Model) -> float:
         seen.append(weights(model))
         return next(scores)
 
     fitted = drain(fit(config(), score))
-    assert torch.equal(weights(fitted.model), seen[1])
+    assert torch.equal(weights(fitted.model), seen[2])
     checks = [e.best for e in fitted.history if isinstance(e, EpochDone)]
-    assert checks == [True, True, False]
+    assert checks == [True, True, True, False]
 
 
 @pytest.mark.parametrize("steps_before", [1, 3])
 def test_stop_checks_once_more_and_keeps_the_best(steps_before: int) -> None:
     scores = itertools.count(1)
     steps = fit(config(steps=100, evaluate_every=100), lambda _: next(scores))
-    for _ in range(steps_before):
+    for _ in range(1 + steps_before):  # the start is checked first
         next(steps)
     checked = steps.send(Command.STOP)
     with pytest.raises(StopIteration) as end:
         next(steps)
     fitted: Fitted = end.value.value
-    assert checked == EpochDone(steps_before, 100, 1, True)
+    assert checked == EpochDone(steps_before, 100, 2, True)
     assert (
         fitted.remark
         == f"stopped at step {steps_before} as asked, the best so far was kept"
@@ -131,17 +132,33 @@ def test_stop_checks_once_more_and_keeps_the_best(steps_before: int) -> None:
 
 def test_stop_after_a_check_ends_without_another() -> None:
     steps = fit(config(steps=100, evaluate_every=1), lambda _: 0.5)
-    assert isinstance(next(steps), StepDone)
-    assert isinstance(next(steps), EpochDone)
+    for kind in (EpochDone, StepDone, EpochDone):
+        assert isinstance(next(steps), kind)
     with pytest.raises(StopIteration) as end:
         steps.send(Command.STOP)
     assert "as asked" in end.value.value.remark
 
 
 def test_patience_ends_a_training_without_gain() -> None:
-    scores = iter((0.9, 0.8, 0.7, 0.6))
+    scores = iter((0.5, 0.9, 0.8, 0.7, 0.6))
     fitted = drain(fit(config(steps=50, patience=2), lambda _: next(scores)))
     assert fitted.remark == "stopped at step 6: no gain in 2 checks"
+
+
+def test_a_start_that_is_never_beaten_is_kept() -> None:
+    scores = iter((0.9, 0.1, 0.2, 0.3))
+    model = tiny_model()
+    training = planes(Example(*nuclei()), model.spec)
+    fitted = drain(fit_steps(model, training, config(), lambda _: next(scores)))
+    assert torch.equal(weights(fitted.model), weights(model))
+
+
+def test_a_stop_before_the_first_step_keeps_the_start() -> None:
+    steps = fit(config(steps=100), lambda _: 0.5)
+    next(steps)
+    with pytest.raises(StopIteration) as end:
+        steps.send(Command.STOP)
+    assert "stopped at step 0 as asked" in end.value.value.remark
 
 
 def test_a_loss_of_nan_stops_with_finite_weights_and_says_so() -> None:
@@ -150,8 +167,11 @@ def test_a_loss_of_nan_stops_with_finite_weights_and_says_so() -> None:
     (plane,) = planes(Example(image, labels), model.spec)
     after = 3
 
+    checks = itertools.count()
+
     def score(_: Model) -> float:
-        plane.image[...] = np.nan  # the images go bad after the first check
+        if next(checks):  # the images go bad after the first check behind the start
+            plane.image[...] = np.nan
         return 0.5
 
     fitted = drain(fit_steps(model, [plane], config(evaluate_every=after), score))

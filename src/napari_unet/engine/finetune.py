@@ -120,7 +120,7 @@ def finetune_steps(
         )
         for plane in supervised
     ]
-    training = [part for part, _ in split]
+    training = [with_spread_targets(part) for part, _ in split]
     checking = [part for _, part in split if part is not None]
     honest = bool(checking)
     checking = checking or training
@@ -128,7 +128,9 @@ def finetune_steps(
     before = count_planes(model, checking)
 
     def score(current: Model) -> float:
-        return headline(measures(count_planes(current, checking)), model.spec.output)
+        measured = measures(count_planes(current, checking))
+        found = headline(measured, model.spec.output)
+        return 0.5 * (found + measured["dice"])  # few objects: overlap tells more
 
     fitted = yield from fit_steps(
         model, training, config, score, norm_learns=config.norm_learns
@@ -156,8 +158,9 @@ def check_supervision(supervised: Sequence[Plane]) -> None:
             "places only: paint or erase some objects, or accept a view that is right."
         )
     if pixels < FEWEST_PIXELS:
+        found = "1 pixel is" if pixels == 1 else f"{pixels} pixels are"
         raise TrainingError(
-            f"Only {pixels} pixels are corrected, expected at least {FEWEST_PIXELS}: "
+            f"Only {found} corrected, expected at least {FEWEST_PIXELS}: "
             "correct a whole object, better five."
         )
 
@@ -201,6 +204,17 @@ def split_plane(
         replace(plane, supervised=plane.supervised * ~aside),
         replace(plane, supervised=plane.supervised * aside),
     )
+
+
+def with_spread_targets(plane: Plane) -> Plane:
+    """Return a plane whose unsupervised targets are those of the nearest supervised.
+
+    Augmentation interpolates targets, so that those next to a supervised pixel matter.
+    """
+    nearest = ndimage.distance_transform_edt(
+        plane.supervised[0] == 0, return_distances=False, return_indices=True
+    )
+    return replace(plane, targets=plane.targets[(slice(None), *nearest)])
 
 
 def _at_one_end(labels: NDArray[Any], ids: NDArray[Any], count: int) -> NDArray[Any]:

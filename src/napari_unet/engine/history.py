@@ -19,11 +19,13 @@ class Step:
     Attributes
     ----------
     title : what it was
+    window : slices over the layer that hold all of it
     index : flat positions in the layer
     labels, states : their values on the other side of this step
     """
 
     title: str
+    window: tuple[slice, ...]
     index: NDArray[np.int64]
     labels: NDArray[np.int32]
     states: NDArray[np.uint8]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.spec import Output
 
 FACES = {2: 4, 3: 6}  # cc3d's names for connectivity through faces
+SHALLOWEST = 0.02  # of the distance; less separates grain
 SMOOTHING = 1.0  # pixels; removes the grain of the predicted distance
 
 
@@ -82,7 +83,9 @@ def labels_from_scores(
         return np.asarray(scores.argmax(axis=0), np.int32)
     mask = scores[0] > config.threshold
     if output == "instances" and config.split > 0 and mask.any():
-        labels = _split(mask, scores[1], depth=0.2 * (1.0 - config.split))
+        labels = _split(
+            mask, scores[1], depth=max(0.2 * (1.0 - config.split), SHALLOWEST)
+        )
     else:
         labels = _components(mask)
     if config.fill_holes:
@@ -107,7 +110,7 @@ def _split(
     """
     smooth = ndimage.gaussian_filter(distance, SMOOTHING)
     basins, summits = _basins(mask, smooth)
-    return _merge_shallow(basins, smooth, summits, max(depth, 1e-3))
+    return _merge_shallow(basins, smooth, summits, depth)
 
 
 def _basins(

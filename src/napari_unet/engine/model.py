@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_unet.engine.networks import build
+from napari_unet.engine.networks import build, he_normal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,4 +58,5 @@ def new_model(spec: ModelSpec, seed: int = 0) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build(spec.architecture)
+        he_normal(network)
     return Model(network.eval(), spec)

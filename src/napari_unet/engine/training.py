@@ -18,13 +18,13 @@ from napari_unet.engine.config import (
     PredictConfig,
     StepDone,
 )
-from napari_unet.engine.device import choose_dtype
+from napari_unet.engine.device import choose_dtype, is_out_of_memory
 from napari_unet.engine.instances import labels_from_scores
 from napari_unet.engine.losses import objective
 from napari_unet.engine.metrics import count, measures, pooled
 from napari_unet.engine.model import Model
 from napari_unet.engine.sampling import Sampler, all_planes
-from napari_unet.errors import TrainingError
+from napari_unet.errors import DeviceError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,14 +92,18 @@ def fit_steps(
     Returns
     -------
     Fitted
-        With the weights that scored best; those of the start before the first check.
+        With the weights that scored best; those of the start compete.
     """
     sampler = Sampler(training, config, model.spec)
     run = _Run(model.clone(), sampler, config, norm_learns)
     best = _Best(run.model)
-    history: list[StepDone | EpochDone] = []
+    history: list[StepDone | EpochDone] = [best.check(score(model), 0, config.steps)]
+    stop = (yield history[0]) is Command.STOP
     remark = ""
     for step in range(1, config.steps + 1):
+        if stop:
+            remark = f"stopped at step {step - 1} as asked, the best so far was kept"
+            break
         loss = run.step()
         if not math.isfinite(loss):
             remark = (
@@ -115,9 +119,6 @@ def fit_steps(
             if config.patience and best.checks_without_gain >= config.patience:
                 remark = f"stopped at step {step}: no gain in {config.patience} checks"
                 break
-        if stop:
-            remark = f"stopped at step {step} as asked, the best so far was kept"
-            break
     return Fitted(best.restored(), tuple(history), remark)
 
 
@@ -175,7 +176,25 @@ class _Run:
         return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
     def step(self) -> float:
-        """Update the weights once and return the loss."""
+        """Update the weights once and return the loss.
+
+        Raises
+        ------
+        DeviceError
+            If the crops do not fit into memory.
+        """
+        try:
+            return self._update()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DeviceError(
+                f"Out of memory on {self.model.device} with {self.config.batch} crops "
+                f"of {self.config.crop} pixels: choose a smaller batch or crop under "
+                "More; the model is as it was."
+            ) from error
+
+    def _update(self) -> float:
         self._training_mode()
         batch = self.sampler.draw(self.model.device)
         self.optimizer.zero_grad(set_to_none=True)

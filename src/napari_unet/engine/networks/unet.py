@@ -116,16 +116,19 @@ def pad_to_multiple(x: Tensor, stride: int) -> Tensor:
 
 
 def build(spec: UNetSpec) -> UNet:
-    """Return a network of this architecture with He-normal weights.
+    """Return a network of this architecture, its weights as torch makes them."""
+    return UNet(spec)
+
+
+def he_normal(network: nn.Module) -> None:
+    """Start a network's convolutions from He-normal weights and zero biases.
 
     References
     ----------
     He et al.: Delving deep into rectifiers, ICCV 2015, arXiv:1502.01852.
     """
-    network = UNet(spec)
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Conv3d)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    return network
