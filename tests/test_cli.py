@@ -394,23 +394,19 @@ def test_a_checkpoint_is_replaced_only_when_asked(
     assert load_model(out).spec == load_model(tiny).spec
 
 
-def test_finetune_changes_the_network_and_says_before_and_after(
+def test_finetune_is_never_worse_on_what_it_holds_out(
     tiny: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "better.safetensors"
 
     facts = answer(capsys, "finetune", tiny, pairs, "-o", out, *QUICK)
 
-    old, new = load_model(tiny), load_model(out)
+    new = load_model(out)
     assert (facts["name"], facts["base"], facts["examples"]) == ("better", "tiny", 5)
     assert set(facts["before"]) == set(facts["after"]) >= {"dice", "ap50"}
     assert new.spec.provenance["base"] == "tiny"
     assert "steps=3" in new.spec.provenance["recipe"]
-    changed = [
-        not a.equal(b)
-        for a, b in zip(old.network.parameters(), new.network.parameters(), strict=True)
-    ]
-    assert any(changed)
+    assert facts["after"]["dice"] >= facts["before"]["dice"]
 
 
 def test_evaluate_pools_over_folders_and_says_what_has_no_partner(
@@ -459,7 +455,7 @@ def test_interrupted_training_leaves_no_file(pairs: Path, tmp_path: Path) -> Non
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
 
-    assert first.startswith("step 2 of 100000")
+    assert first.startswith("step 0 of 100000")
     assert running.returncode == 130
     assert "Traceback" not in said
     assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_unet.errors import LabelsError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.protect import Region
     from napari_unet.engine.spec import ModelSpec
 
+HIGHEST = 2**31 - 1  # label that int32 holds
 CONTEXT = 64  # pixels predicted around a region, so that objects at its edge are whole
 
 
@@ -59,6 +62,22 @@ class OpenImage:
         """Tell whether there are corrections that were not saved."""
         changed = self.corrections.revision != self.saved_revision
         return changed and bool(self.corrections.tally())
+
+
+def check_range(labels: NDArray[Any]) -> None:
+    """Refuse labels whose numbers do not fit into 32 bits.
+
+    Raises
+    ------
+    LabelsError
+        If they do not.
+    """
+    highest = int(labels.max(initial=0))
+    if highest > HIGHEST:
+        raise LabelsError(
+            f"The labels go up to {highest}, expected numbers up to {HIGHEST}: number "
+            "the objects anew."
+        )
 
 
 def shape_without_channels(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from napari_unet.jobs import Job
 from napari_unet.opened import (
     OpenImage,
     bounded,
+    check_range,
     shape_without_channels,
     with_context,
 )
@@ -118,7 +119,7 @@ class Session:
             yield
             return save_model(model, path)
 
-        return Job(f"Saving {path}", steps(), 1, lambda _: None, "short")
+        return Job(f"Saving model to {path}", steps(), 1, lambda _: None, "short")
 
     def _model_of(self, number: int | None = None) -> Model:
         for version in self._state.versions:
@@ -160,6 +161,7 @@ class Session:
         if labels is None:
             labels = np.zeros(shape, np.int32)
         check_labels(labels, shape)
+        check_range(labels)
         dims, instances = self._kind()
         corrections = Corrections(labels, dims=dims, instances=instances)
         opened = OpenImage(name, image, axes, corrections)
@@ -298,7 +300,7 @@ class Session:
             opened.saved_revision = snapshot.revision
             self.labels_changed.emit(opened, None)
 
-        return Job(f"Saving {path}", steps(), 1, accept, "short")
+        return Job(f"Saving masks to {path}", steps(), 1, accept, "short")
 
     # -- finetune
 

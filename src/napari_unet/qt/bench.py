@@ -11,7 +11,7 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtWidgets import QMainWindow, QMessageBox
 
 from napari_unet.engine.config import PredictConfig
 from napari_unet.errors import ImageError, UnetError
@@ -63,6 +63,7 @@ class Bench(QObject):
         self._tally_timer = QTimer(self, singleShot=True, interval=TALLY_PAUSE)
         self._tally_timer.timeout.connect(self.corrections_changed)
         self.session.labels_changed.connect(self._on_session_labels_changed)
+        self.runner.ended.connect(self._on_runner_ended)
         viewer.layers.events.inserted.connect(self._on_layers_inserted)
         viewer.layers.events.removed.connect(self._on_layers_removed)
         for layer in viewer.layers:
@@ -144,6 +145,7 @@ class Bench(QObject):
         )
         if labels is not None:  # what the user brought is the user's work
             opened.corrections.accept_existing()
+            opened.saved_revision = opened.corrections.revision
         self._images[opened] = image
         return opened
 
@@ -202,6 +204,14 @@ class Bench(QObject):
         self.layers_changed.emit()
         self.corrections_changed.emit()
 
+    def _on_runner_ended(self, job: Job[Any], _: str) -> None:
+        """Forget images whose first prediction failed: no layer shows them."""
+        if job.lane != "network":
+            return
+        for opened in [each for each in self._images if each not in self._labels]:
+            del self._images[opened]
+            self.session.remove_image(opened)
+
     # -- jobs
 
     def run(self, panel: str, make: Any, *arguments: Any) -> bool:
@@ -255,21 +265,22 @@ class Bench(QObject):
 
     def watch(self, widget: QWidget) -> None:
         """Ask before the window of a widget closes over unsaved corrections."""
-        window = widget.window()
-        if window not in (None, widget, self._window()):
+        window = widget.window()  # a floating dock is none of napari's
+        if isinstance(window, QMainWindow) and window is not self._window():
             self._window = ref(window)
             window.installEventFilter(self)
+            window.close = partial(_close, ref(window), ref(self))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Let a window close only after unsaved corrections were asked for."""
         if event.type() == QEvent.Type.Close and watched is self._window():
-            if event.spontaneous() and not self._may_close(watched):
+            if event.spontaneous() and not self.may_close(watched):
                 event.ignore()
                 return True
             self.runner.cancel_all()
         return False
 
-    def _may_close(self, window: Any) -> bool:
+    def may_close(self, window: Any) -> bool:
         """Ask about unsaved corrections."""
         self.settle()
         names = ", ".join(opened.name for opened in self.session.unsaved)
@@ -283,3 +294,17 @@ class Bench(QObject):
             QMessageBox.StandardButton.Cancel,
         )  # fmt: skip
         return bool(button == QMessageBox.StandardButton.Discard)
+
+
+def _close(
+    window: Callable[[], Any], bench: Callable[[], Bench | None], **how: bool
+) -> Any:
+    """Close a window; ask first when the user does it through napari's File menu.
+
+    napari's menu calls ``close(confirm_need=True)``, a script's ``viewer.close()`` does
+    not, and must not wait for a person.
+    """
+    here, owner = window(), bench()
+    if how.get("confirm_need") and owner is not None and not owner.may_close(here):
+        return False
+    return type(here).close(here, **how)

@@ -43,6 +43,7 @@ class CorrectPanel(Panel):
         bench.session.labels_changed.connect(self._on_session_labels_changed)
         bench.corrections_changed.connect(self._on_bench_corrections_changed)
         bench.layers_changed.connect(self._on_bench_corrections_changed)
+        bench.runner.ended.connect(self._on_runner_ended)
         self.labels.box.changed.connect(self._on_bench_corrections_changed)
         self._on_bench_corrections_changed()
 
@@ -146,7 +147,7 @@ class CorrectPanel(Panel):
             active = viewer.layers.selection.active
             self._overlay = Labels(
                 opened.corrections.state, name=f"{opened.name} - corrected",
-                colormap=DirectLabelColormap(color_dict=COLORS), opacity=0.35,
+                colormap=DirectLabelColormap(color_dict=COLORS), opacity=0.25,
                 scale=layer.scale, translate=layer.translate,
                 metadata={"unet overlay": True},
             )  # fmt: skip
@@ -162,6 +163,10 @@ class CorrectPanel(Panel):
         if layer is not None and self.opened is None:
             self.labels.choose(layer)
 
+    def _on_runner_ended(self, job: Any, problem: str) -> None:
+        if job.title.startswith("Saving masks") and problem:
+            self.summary.setText(problem)
+
     def _on_bench_corrections_changed(self, _: Any = None) -> None:
         opened = self.opened
         reason = "" if opened else "predict first, then correct the labels layer"
@@ -173,9 +178,18 @@ class CorrectPanel(Panel):
         history = opened.corrections.history if opened else None
         enable(self.undo, "" if history and history.last else "nothing to undo")
         enable(self.redo, "" if history and history.next else "nothing to redo")
-        if self._overlay is not None and self._overlay in self.bench.viewer.layers:
-            self._overlay.refresh()
+        self._update_overlay(opened)
         self.summary.setText(summary_of(opened) if opened else self._advice())
+
+    def _update_overlay(self, opened: OpenImage | None) -> None:
+        """Draw the overlay anew; hide it when it is of labels no longer chosen."""
+        if self._overlay is None:
+            return
+        gone = self._overlay not in self.bench.viewer.layers
+        if gone or opened is None or self._overlay.data is not opened.corrections.state:
+            self.show_edited.setChecked(False)
+        else:
+            self._overlay.refresh()
 
     def _advice(self) -> str:
         if not self.bench.layers(Image):
@@ -188,20 +202,13 @@ def summary_of(opened: OpenImage) -> str:
     tally = opened.corrections.tally()
     if not tally:
         return "Nothing corrected yet: paint on the layer, or accept what is right."
-    size = opened.corrections.labels.size
-    parts = []
-    if tally.edited_pixels:
-        parts.append(
-            f"{tally.edited_objects:,} objects edited "
-            f"({percent(tally.edited_pixels, size)})"
-        )
-    if tally.accepted_pixels:
-        parts.append(
-            f"{tally.accepted_objects:,} objects accepted "
-            f"({percent(tally.accepted_pixels, size)})"
-        )
-    saved = "; not saved yet" if opened.unsaved else "; saved"
-    return ", ".join(parts) + " of the pixels" + saved
+    corrected = tally.edited_pixels + tally.accepted_pixels
+    share = percent(corrected, opened.corrections.labels.size)
+    saved = "not saved yet" if opened.unsaved else "saved"
+    return (
+        f"{tally.edited_objects:,} edited and {tally.accepted_objects:,} accepted "
+        f"objects ({share} of the pixels); {saved}"
+    )
 
 
 def percent(part: int, whole: int) -> str:

@@ -14,7 +14,9 @@ from napari_unet.qt.plot import CurvePlot
 
 if TYPE_CHECKING:
     from napari_unet.engine.finetune import FinetuneResult
+    from napari_unet.session import Version
 
+NOTICEABLE = 0.005  # smaller changes of a score are none
 MORE = ("batch", "crop", "held_out", "norm_learns", "augment", "loss", "seed")
 
 
@@ -110,15 +112,18 @@ class FinetunePanel(Panel):
     def _on_session_model_changed(self) -> None:
         version = self.bench.session.version
         if version is not None and self.bench.session.draft is None:
-            self.summary.setText(f"Version {version.number}: {version.note}")
+            self._say_version(version)
         self._update()
+
+    def _say_version(self, version: Version) -> None:
+        self.summary.setText(f"Version {version.number} in use: {version.note}.")
 
     def _on_session_draft_changed(self) -> None:
         draft = self.bench.session.draft
         if draft is not None:
             self.summary.setText(f"{verdict(draft)} {draft.summary}.")
         elif self.bench.session.version is not None:
-            self.summary.setText(f"Version {self.bench.session.version.number} in use.")
+            self._say_version(self.bench.session.version)
         self._update()
 
     def _on_runner_progressed(self, _: Any, event: Any) -> None:
@@ -184,10 +189,9 @@ class FinetunePanel(Panel):
 
 
 def verdict(draft: FinetuneResult) -> str:
-    """Return one word or two on whether it got better."""
-    gain = draft.after["ap50"] - draft.before["ap50"] or (
-        draft.after["dice"] - draft.before["dice"]
-    )
+    """Say in a word whether it got better: by objects found, else by overlap."""
+    gains = [draft.after[key] - draft.before[key] for key in ("ap50", "dice")]
+    gain = next((g for g in gains if abs(g) >= NOTICEABLE), 0.0)
     return (
         "Better:" if gain > 0 else "Not better:" if gain < 0 else "As good as before:"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, get_
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSlider, FloatSpinBox, SpinBox
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QWidget
 
 from napari_unet.engine.config import Frozen
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=Frozen)
 AUTOMATIC = "auto"
+SMALLEST = 1e-6  # that a small float can be set to
 
 
 class ConfigForm(QWidget, Generic[C]):
@@ -51,16 +52,26 @@ class ConfigForm(QWidget, Generic[C]):
             field = type(config).model_fields[name]
             widget = widget_for(field, getattr(config, name))
             control = (aliases or {}).get(name, name)
-            widget.native.setObjectName(f"unet.{panel}.{control}")
-            widget.native.setToolTip(field.description or "")
+            entry = widget.native.findChild(QDoubleSpinBox) or widget.native
+            entry.setObjectName(f"unet.{panel}.{control}")  # a slider's number, too
+            if entry is not widget.native:  # the slider follows only what is typed
+                entry.valueChanged.connect(entry.editingFinished)
+            for each in {entry, widget.native}:
+                each.setToolTip(field.description or "")
             widget.changed.connect(self._on_widget_changed)
             layout.addRow(field.title or name, widget.native)
             self._widgets[name] = widget
+        self._shown = self._read()
+
+    def _read(self) -> dict[str, Any]:
+        return {name: read(widget) for name, widget in self._widgets.items()}
 
     def value(self) -> C:
         """Return the Config as the user set it."""
-        shown = {name: read(widget) for name, widget in self._widgets.items()}
-        return type(self._config).model_validate({**self._config.model_dump(), **shown})
+        shown = self._read()  # rounded: what was not touched stays as it was set
+        touched = {n: v for n, v in shown.items() if v != self._shown[n]}
+        config = {**self._config.model_dump(), **touched}
+        return type(self._config).model_validate(config)
 
     def setValue(self, config: C) -> None:
         """Show a Config."""
@@ -68,6 +79,7 @@ class ConfigForm(QWidget, Generic[C]):
         for name, widget in self._widgets.items():
             with widget.changed.blocked():
                 write(widget, getattr(config, name))
+        self._shown = self._read()
         self.valueChanged.emit(self.value())
 
     def _on_widget_changed(self, _: object) -> None:
@@ -93,6 +105,7 @@ def _int_widget(field: FieldInfo) -> SpinBox:
     if get_origin(field.annotation) is UnionType:  # int or nothing: 0 means nothing
         widget = SpinBox(min=0, max=int(high))
         widget.native.setSpecialValueText(AUTOMATIC)
+        widget.native.setProperty("lowest", int(low))
         return widget
     return SpinBox(min=int(low), max=int(high))
 
@@ -102,7 +115,10 @@ def _float_widget(field: FieldInfo, value: float) -> ValueWidget[Any]:
     default = field.default or 0.01
     if default < 0.01:  # small numbers need small steps, or they show as 0
         step = 10.0 ** (math.floor(math.log10(default)) - 1)
-        return FloatSpinBox(value=value, min=step, max=high, step=step)
+        widget = FloatSpinBox(min=SMALLEST, max=high, step=SMALLEST)
+        widget.native.setSingleStep(step)
+        write(widget, value)
+        return widget
     return FloatSlider(value=value, min=low, max=high, step=0.01)
 
 
@@ -115,12 +131,18 @@ def limits(field: FieldInfo, low: float, high: float) -> tuple[float, float]:
 
 
 def read(widget: ValueWidget[Any]) -> Any:
-    """Return a widget's value; None where it shows "auto"."""
+    """Return a widget's value; None where it shows "auto".
+
+    A number being typed may still be below the lowest that is allowed.
+    """
     if isinstance(widget, SpinBox) and widget.native.specialValueText():
-        return widget.value or None
+        lowest = widget.native.property("lowest")
+        return max(widget.value, lowest) if widget.value else None
     return widget.value
 
 
 def write(widget: ValueWidget[Any], value: Any) -> None:
-    """Show a value."""
-    widget.value = 0 if value is None else value
+    """Show a value, or the nearest that the widget can show."""
+    if isinstance(widget, (SpinBox, FloatSpinBox)):
+        value = min(max(value or 0, widget.min), widget.max)
+    widget.value = value

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import GeneratorWorkerSignals, WorkerBase
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SHORTEST_PAUSE = 0.1  # seconds between two progress events (fact F11)
+# napari imports these for its first Labels layer, which would stop the window for 0.5 s
+LATE_IMPORTS = ("pandas", "skimage.color.colorconv")
 
 
 class JobWorker(WorkerBase):
@@ -34,6 +38,8 @@ class JobWorker(WorkerBase):
         """Return the job's result; None when it was cancelled."""
         steps = self.job.steps
         try:
+            if not self.abort_requested:
+                self._report(self._first(steps))
             while not self.abort_requested:
                 command, self.command = self.command, None
                 self._report(steps.send(command))
@@ -42,6 +48,20 @@ class JobWorker(WorkerBase):
         finally:
             steps.close()
         return None
+
+    def _first(self, steps: Any) -> Any:
+        """Take the first step, in which libraries are imported.
+
+        Imports make so many objects that the garbage collector would hold the
+        interpreter lock for up to 0.4 s at a time, several times.
+        """
+        gc.disable()
+        try:
+            for module in LATE_IMPORTS:
+                import_module(module)
+            return next(steps)  # a fresh generator takes no command
+        finally:
+            gc.enable()
 
     def _report(self, event: Any) -> None:
         now = time.monotonic()
@@ -63,7 +83,7 @@ class JobRunner(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._workers: dict[str, JobWorker] = {}
-        self._waiting: Job[Any] | None = None
+        self._waiting: list[Job[Any]] = []
 
     @property
     def busy(self) -> bool:
@@ -76,9 +96,9 @@ class JobRunner(QObject):
         return worker.job if worker else None
 
     def run(self, job: Job[Any]) -> None:
-        """Start a job; a short one waits for the short one before it.
+        """Start a job; a short one waits for the short ones before it.
 
-        Of several waiting short jobs only the latest is done.
+        Of several waiting jobs of one title only the latest is done.
         """
         if job.lane in self._workers:
             if job.lane == "network":
@@ -86,7 +106,8 @@ class JobRunner(QObject):
                     f"{self._workers['network'].job.title} is still running: wait for "
                     "it or cancel it."
                 )
-            self._waiting = job
+            others = [each for each in self._waiting if each.title != job.title]
+            self._waiting = [*others, job]
             return
         self._start(job)
 
@@ -116,7 +137,7 @@ class JobRunner(QObject):
 
     def cancel_all(self) -> None:
         """End everything, for a window that closes."""
-        self._waiting = None
+        self._waiting = []
         for lane in list(self._workers):
             self.cancel(lane)
 
@@ -128,6 +149,8 @@ class JobRunner(QObject):
         self.progressed.emit(job, event)
 
     def _on_returned(self, worker: JobWorker, result: Any) -> None:
+        if worker.problem:  # cancelled when the result was on its way
+            return
         try:
             worker.job.accept(result)
         except UnetError as error:
@@ -150,9 +173,8 @@ class JobRunner(QObject):
         if job.lane == "network":
             self.busy_changed.emit(False)
         self.ended.emit(job, worker.problem)
-        if job.lane == "short" and self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            self._start(waiting)
+        if job.lane == "short" and self._waiting:
+            self._start(self._waiting.pop(0))
 
 
 def fraction_of(event: TileDone | StepDone) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 from napari_unet.engine.axes import check_axes, check_labels, guess_axes
 from napari_unet.engine.spec import UNetSpec
 from napari_unet.errors import LabelsError
-from napari_unet.opened import shape_without_channels
+from napari_unet.opened import check_range, shape_without_channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,11 +42,17 @@ def layer_axes(layer: Image, spec: UNetSpec | None) -> str:
 
 
 def spatial_transform(layer: Image, axes: str) -> dict[str, Any]:
-    """Return scale, translate and units for labels that lie on an image."""
-    if layer.rgb or "C" not in axes:
-        return {"scale": layer.scale, "translate": layer.translate}
-    keep = [i for i, axis in enumerate(axes) if axis != "C"]
-    return {"scale": layer.scale[keep], "translate": layer.translate[keep]}
+    """Return scale, position and units for labels that lie on an image."""
+    flat = layer.rgb or "C" not in axes
+    keep = [i for i in range(layer.ndim) if flat or axes[i] != "C"]
+    transform = {
+        "scale": layer.scale[keep],
+        "translate": layer.translate[keep],
+        "rotate": layer.rotate[np.ix_(keep, keep)],
+        "affine": layer.affine.affine_matrix[np.ix_([*keep, -1], [*keep, -1])],
+        "units": [layer.units[i] for i in keep],
+    }
+    return {**transform, "shear": layer.shear} if flat else transform
 
 
 def labels_name(image: Image) -> str:
@@ -63,7 +69,10 @@ def visible_region(viewer: Viewer, layer: Image | Labels, ndim: int) -> Region:
     region = list(current_slice(viewer, layer, ndim))
     if viewer.dims.ndisplay == 3:
         return tuple(region)
-    corners = np.asarray(layer.corner_pixels)[:, -ndim:]
+    corners = np.asarray(layer.corner_pixels)
+    if layer.multiscale:  # they are counted in the pixels of the level in view
+        corners = corners * layer.downsample_factors[layer.data_level][-layer.ndim :]
+    corners = corners[:, -ndim:]
     shape = shown_shape(layer)[-ndim:]
     for axis in range(ndim - 2, ndim):
         start, stop = int(corners[0, axis]), int(corners[1, axis]) + 1
@@ -125,6 +134,7 @@ def replaced_data(layer: Labels, opened: OpenImage) -> bool:
     foreign = np.asarray(layer.data)
     layer.data = tracked
     check_labels(foreign, tracked.shape)
+    check_range(foreign)
     tracked[...] = foreign
     opened.corrections.commit()
     layer.refresh()
@@ -146,9 +156,8 @@ def check_same_place(image: Image, labels: Labels, axes: str) -> None:
         )
     check_shapes(image.name, image_data(image).shape, axes, labels.data.shape)
     expected = spatial_transform(image, axes)
-    if not np.allclose(labels.scale, expected["scale"]) or not np.allclose(
-        labels.translate, expected["translate"]
-    ):
+    places = ("scale", "translate", "rotate")
+    if not all(np.allclose(getattr(labels, key), expected[key]) for key in places):
         raise LabelsError(
             f"{labels.name} has another scale or position than {image.name}; expected "
             "the same: choose a new layer, or give both the same scale."

@@ -63,7 +63,7 @@ class ModelPanel(Panel):
         source.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         source.addItems(bundled_models())
         source.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        source.lineEdit().returnPressed.connect(self._on_load_clicked)
+        source.lineEdit().returnPressed.connect(self._on_return_pressed)
         return source
 
     def _make_facts(self) -> dict[str, QLabel]:
@@ -115,6 +115,11 @@ class ModelPanel(Panel):
         )
         if path:
             self.source.setEditText(path)
+            self._on_load_clicked()
+
+    def _on_return_pressed(self) -> None:
+        """Load; a combo box reports each Return twice."""
+        if self.load.isEnabled():
             self._on_load_clicked()
 
     def _on_load_clicked(self) -> None:

@@ -77,7 +77,9 @@ class Panel(QWidget):
 
     def _on_bench_requested(self, action: str) -> None:
         """Press the button of a shortcut, if it is this panel's and can be pressed."""
-        button = self.findChild(QPushButton, ACTION_BUTTONS.get(action, ""))
+        if action not in ACTION_BUTTONS:
+            return
+        button = self.findChild(QPushButton, ACTION_BUTTONS[action])
         if button is not None and button.isEnabled() and not self.bench.answered:
             self.bench.answered = True
             button.click()

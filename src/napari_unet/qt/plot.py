@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.config import EpochDone
 
 SMOOTH = 10  # steps averaged for the line
-HEIGHT = 120  # pixels
+HEIGHT = 140  # pixels
 
 
 class CurvePlot(pg.PlotWidget):
@@ -29,11 +29,14 @@ class CurvePlot(pg.PlotWidget):
         self.setMenuEnabled(False)
         self.setMouseEnabled(x=False, y=False)
         self.hideButtons()
-        self.setLabel("bottom", "step")
+        self.getViewBox().setDefaultPadding(0.2)  # room for the legend
+        self.addLegend(offset=(-4, 2), colCount=2)
         self._losses: list[tuple[int, float]] = []
         self._scores: list[tuple[int, float]] = []
         self._line = self.plot(name="loss")
-        self._points = self.plot(name="score", pen=None, symbol="o", symbolSize=7)
+        self._points = self.plot(
+            name="held-out score", pen=None, symbol="o", symbolSize=7
+        )
         self._use_palette(self.palette())
 
     def _use_palette(self, palette: QPalette) -> None:

@@ -35,6 +35,7 @@ SCOPES = {
     "everything": "all slices",
 }
 LUMINANCE = "all"
+READY = "Ready to predict."
 
 
 class PredictPanel(Panel):
@@ -46,6 +47,7 @@ class PredictPanel(Panel):
     def __init__(self, bench: Any) -> None:
         super().__init__(bench)
         self._opened: OpenImage | None = None
+        self._state = ""  # the last sentence about what is missing
         self.image = LayerChooser(
             bench, Image, "unet.predict.image", "The image layer to predict on"
         )
@@ -140,10 +142,14 @@ class PredictPanel(Panel):
     def _region(self, opened: OpenImage) -> Region | None:
         """Return the part of the labels that the chosen scope means."""
         scope, layer = self.scope.currentText(), self.image.layer
-        if scope == "everything" or layer.ndim != opened.corrections.labels.ndim:
-            return None  # channel axes in between have no place in the view
+        if scope == "everything":
+            return None
         find = visible_region if scope == "view" else current_slice
-        return find(self.bench.viewer, layer, opened.corrections.labels.ndim)
+        region = find(self.bench.viewer, layer, layer.ndim)
+        if layer.ndim == opened.corrections.labels.ndim:
+            return region
+        channel = opened.axes.index("C")
+        return region[:channel] + region[channel + 1 :]
 
     def _on_settings_changed(self, config: LabelsConfig) -> None:
         """Make the labels again from the kept scores, without the network."""
@@ -201,8 +207,14 @@ class PredictPanel(Panel):
         enable(self.cancel, "" if busy else "nothing is running")
         if not busy:
             self.bar.hide()
-        if not self.summary.text() and reason:
-            self.summary.setText(f"{reason.capitalize()}.")
+        self._say_state("" if busy else reason)
+
+    def _say_state(self, reason: str) -> None:
+        """Say what is missing; replaces only what was said of the same."""
+        text = f"{reason.capitalize()}." if reason else READY
+        if self.summary.text() in ("", self._state):
+            self.summary.setText(text)
+        self._state = text
 
     def _on_runner_progressed(self, _: Any, event: Any) -> None:
         if isinstance(event, TileDone):

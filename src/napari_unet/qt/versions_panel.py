@@ -76,5 +76,5 @@ class VersionsPanel(Panel):
         )
 
     def _on_runner_ended(self, job: Any, problem: str) -> None:
-        if job.title.startswith("Saving"):
+        if job.title.startswith("Saving model"):
             self.summary.setText(problem or job.title.replace("Saving", "Saved"))

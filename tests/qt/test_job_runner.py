@@ -1,0 +1,254 @@
+"""Whatever happens to a job, its end comes and the next can start."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
+
+from napari_unet.engine.config import EpochDone, StepDone, TileDone
+from napari_unet.errors import UnetError
+from napari_unet.jobs import Job
+from napari_unet.qt.job_runner import JobRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+class Watched:
+    """A runner, and what it told."""
+
+    def __init__(self, qtbot) -> None:
+        self.runner, self.qtbot = JobRunner(), qtbot
+        self.ends: list[tuple[str, str]] = []
+        self.busy: list[bool] = []
+        self.events: list[Any] = []
+        self.runner.ended.connect(lambda job, why: self.ends.append((job.title, why)))
+        self.runner.busy_changed.connect(self.busy.append)
+        self.runner.progressed.connect(lambda _, event: self.events.append(event))
+
+    def wait(self, ends: int = 1) -> None:
+        self.qtbot.waitUntil(lambda: len(self.ends) >= ends, timeout=20_000)
+
+
+@pytest.fixture
+def watched(qtbot):
+    watched = Watched(qtbot)
+    with notification_manager:
+        yield watched
+    qtbot.waitUntil(lambda: not watched.runner._workers, timeout=20_000)
+
+
+def job(steps: Any, accept: Any = lambda _: None, lane: Any = "network", title="job"):
+    return Job(title, steps, 0, accept, lane)
+
+
+def waiting_for(gate: threading.Event, result: Any = None) -> Generator[int, None, Any]:
+    """Step until the gate opens."""
+    while not gate.wait(0.01):
+        yield 1
+    return result
+
+
+def failing(error: Exception) -> Generator[int, None, None]:
+    yield 1
+    raise error
+
+
+def test_a_result_is_accepted_on_the_main_thread(watched: Watched) -> None:
+    taken: list[Any] = []
+    gate = threading.Event()
+    gate.set()
+    watched.runner.run(
+        job(
+            waiting_for(gate, "result"),
+            lambda r: taken.append((r, threading.current_thread())),
+        )
+    )
+    assert watched.runner.busy
+    watched.wait()
+    assert taken == [("result", threading.main_thread())]
+    assert watched.ends == [("job", "")]
+    assert watched.busy == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("out of luck"), "job failed unexpectedly: out of luck"),
+        (MemoryError(), "job failed unexpectedly: MemoryError"),
+        (UnetError("The image has 3 channels."), "The image has 3 channels."),
+        (StopAsyncIteration("odd"), "job failed unexpectedly: odd"),
+    ],
+)
+def test_every_error_ends_the_job_and_unlocks(watched, error, words) -> None:
+    accepted: list[Any] = []
+    watched.runner.run(job(failing(error), accepted.append))
+    watched.wait()
+    assert watched.ends == [("job", words)]
+    assert not watched.runner.busy
+    assert watched.busy == [True, False]
+    assert accepted == []
+    assert words in [each.message for each in notification_manager.records]
+
+
+def test_an_error_while_accepting_is_told(watched: Watched) -> None:
+    def refuse(_: Any) -> None:
+        raise UnetError("The disk is full.")
+
+    gate = threading.Event()
+    gate.set()
+    watched.runner.run(job(waiting_for(gate), refuse))
+    watched.wait()
+    assert watched.ends == [("job", "The disk is full.")]
+    assert not watched.runner.busy
+
+
+def test_cancel_closes_the_steps_in_their_thread(watched: Watched) -> None:
+    closed_in: list[threading.Thread] = []
+    accepted: list[Any] = []
+    started = threading.Event()
+
+    def endless() -> Generator[int, None, None]:
+        try:
+            while True:
+                started.set()
+                yield 1
+        finally:
+            closed_in.append(threading.current_thread())
+
+    watched.runner.run(job(endless(), accepted.append))
+    watched.qtbot.waitUntil(started.is_set)
+    watched.runner.cancel()
+    watched.wait()
+    assert watched.ends == [("job", "cancelled")]
+    assert closed_in[0] is not threading.main_thread()
+    assert accepted == []
+
+
+def test_a_result_on_its_way_is_dropped_by_cancel(watched: Watched) -> None:
+    accepted: list[Any] = []
+    gate, returned = threading.Event(), threading.Event()
+    watched.runner.run(job(waiting_for(gate, "result"), accepted.append))
+    worker = watched.runner._workers["network"]
+    worker.returned.connect(
+        lambda _: returned.set(), Qt.ConnectionType.DirectConnection
+    )
+    gate.set()
+    assert returned.wait(20)  # the main thread has not heard of it yet
+    watched.runner.cancel()
+    watched.wait()
+    assert accepted == []
+    assert watched.ends == [("job", "cancelled")]
+
+
+def test_one_network_job_at_a_time(watched: Watched) -> None:
+    gate = threading.Event()
+    watched.runner.run(job(waiting_for(gate), title="first"))
+    with pytest.raises(UnetError, match="first is still running"):
+        watched.runner.run(job(waiting_for(gate), title="second"))
+    gate.set()
+    watched.wait()
+    assert watched.ends == [("first", "")]
+
+
+def test_short_jobs_run_beside_the_network(watched: Watched) -> None:
+    gate, open_gate = threading.Event(), threading.Event()
+    open_gate.set()
+    watched.runner.run(job(waiting_for(gate), title="long"))
+    watched.runner.run(job(waiting_for(open_gate), lane="short", title="short"))
+    watched.wait()
+    assert watched.ends == [("short", "")]
+    gate.set()
+    watched.wait(2)
+    assert watched.busy == [True, False]
+
+
+def test_of_waiting_short_jobs_of_a_title_only_the_latest_runs(watched) -> None:
+    gate = threading.Event()
+    done: list[Any] = []
+    for number in range(4):
+        watched.runner.run(
+            job(waiting_for(gate, number), done.append, "short", "slider")
+        )
+    gate.set()
+    watched.wait(2)
+    assert done == [0, 3]
+
+
+def test_a_waiting_save_is_not_lost_to_a_slider(watched: Watched) -> None:
+    gate = threading.Event()
+    done: list[Any] = []
+    for title in ("slider", "save", "slider"):
+        watched.runner.run(job(waiting_for(gate, title), done.append, "short", title))
+    gate.set()
+    watched.wait(3)
+    assert done == ["slider", "save", "slider"]
+
+
+def test_commands_reach_the_steps(watched: Watched) -> None:
+    def until_told() -> Generator[int, Any, Any]:
+        command = None
+        while command is None:
+            command = yield 1
+        return command
+
+    taken: list[Any] = []
+    watched.runner.run(job(until_told(), taken.append))
+    watched.qtbot.waitUntil(lambda: watched.events != [])
+    watched.runner.send("stop")
+    watched.wait()
+    assert taken == ["stop"]
+
+
+def test_a_command_sent_at_once_is_not_an_error(watched: Watched) -> None:
+    def until_told() -> Generator[int, Any, Any]:
+        command = None
+        while command is None:
+            command = yield 1
+        return command
+
+    taken: list[Any] = []
+    runner = watched.runner
+    runner.busy_changed.connect(lambda busy: busy and runner.send("stop"))
+    watched.runner.run(job(until_told(), taken.append))
+    watched.wait()
+    assert taken == ["stop"]
+    assert watched.ends == [("job", "")]
+
+
+def test_events_come_at_most_ten_times_a_second(watched: Watched) -> None:
+    def many() -> Generator[StepDone, None, None]:
+        for step in range(1, 20_001):
+            yield StepDone(step, 20_000, 0.1)
+
+    began = time.monotonic()
+    watched.runner.run(job(many()))
+    watched.wait()
+    assert 1 <= len(watched.events) <= 1 + 10 * (time.monotonic() - began)
+    assert watched.events[0] == StepDone(1, 20_000, 0.1)
+
+
+def test_every_check_is_told(watched: Watched) -> None:
+    def checks() -> Generator[Any, None, None]:
+        for step in range(1, 6):
+            yield TileDone(step, 5)
+            yield EpochDone(step, 5, 0.5, True)
+
+    watched.runner.run(job(checks()))
+    watched.wait()
+    assert sum(isinstance(event, EpochDone) for event in watched.events) == 5
+
+
+def test_cancel_all_ends_both_lanes_and_forgets_what_waits(watched: Watched) -> None:
+    never = threading.Event()
+    watched.runner.run(job(waiting_for(never), title="long"))
+    watched.runner.run(job(waiting_for(never), lane="short", title="short"))
+    watched.runner.run(job(waiting_for(never), lane="short", title="waiting"))
+    watched.runner.cancel_all()
+    watched.wait(2)
+    assert sorted(watched.ends) == [("long", "cancelled"), ("short", "cancelled")]

@@ -1,0 +1,428 @@
+"""The four verbs without Qt: load, predict, correct, finetune."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+
+from napari_unet.engine import training
+from napari_unet.engine.config import FinetuneConfig, LabelsConfig, PredictConfig
+from napari_unet.errors import ImageError, LabelsError, TrainingError, UnetError
+from napari_unet.formats import save_model
+from napari_unet.jobs import run_now
+from napari_unet.session import Session
+from tiny import discs, noise, nuclei, tiny_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_unet.jobs import Job
+    from napari_unet.opened import OpenImage
+
+QUICK = FinetuneConfig(steps=2, batch=1, crop=32, augment=False)
+SMALL = PredictConfig(smallest=0, tile=64)
+
+
+def session_with(output: str = "instances", seed: int = 0) -> tuple[Session, OpenImage]:
+    session = Session()
+    session.set_model(tiny_model(output, seed))  # type: ignore[arg-type]
+    return session, session.add_image("noise", noise((60, 70)), "YX")
+
+
+def labels_of(opened: OpenImage) -> np.ndarray:
+    return np.array(opened.corrections.labels)
+
+
+def paint(opened: OpenImage, place: tuple[slice, ...], value: int) -> None:
+    opened.corrections.labels[place] = value
+    opened.corrections.stroke_ends()
+
+
+def finish(job: Job) -> object:
+    """Run a job's steps to the end without accepting."""
+    while True:
+        try:
+            next(job.steps)
+        except StopIteration as end:
+            return end.value
+
+
+def predict(session: Session, opened: OpenImage, **how: object) -> None:
+    run_now(session.predict_job(opened, SMALL, **how))  # type: ignore[arg-type]
+
+
+SQUARE = (slice(5, 15), slice(5, 15))
+
+
+def test_loading_makes_version_one(tmp_path: Path) -> None:
+    path = save_model(tiny_model(), tmp_path / "tiny.safetensors")
+    session, told = Session(), []
+    session.model_changed.connect(lambda: told.append(session.version))
+    run_now(session.load_job(path))
+    assert session.version is not None
+    assert (session.version.number, session.version.note) == (1, "as loaded")
+    assert told == [session.version]
+
+
+def test_a_failed_load_keeps_the_model_and_its_versions(tmp_path: Path) -> None:
+    session, _ = session_with()
+    before = session.model
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"<html>not found</html>")
+    with pytest.raises(UnetError):
+        run_now(session.load_job(bad))
+    assert session.model is before
+
+
+@pytest.mark.parametrize("verb", ["predict_job", "finetune_job", "save_model_job"])
+def test_without_a_model_every_verb_says_so(verb: str, tmp_path: Path) -> None:
+    session = Session()
+    opened = session.add_image("noise", noise((60, 70)), "YX")
+    given = {
+        "predict_job": opened, "finetune_job": QUICK,
+        "save_model_job": tmp_path / "model.safetensors",
+    }[verb]  # fmt: skip
+    with pytest.raises(UnetError, match="No model is loaded"):
+        getattr(session, verb)(given)
+
+
+def test_predicting_fills_the_labels_and_tells() -> None:
+    session, opened = session_with()
+    told: list[tuple[object, object]] = []
+    session.labels_changed.connect(lambda *what: told.append(what))
+    predict(session, opened)
+    assert labels_of(opened).any()
+    assert opened.summary
+    assert len(told) == 1
+    assert told[0][0] is opened
+    assert told[0][1] is not None
+
+
+def test_a_region_changes_only_objects_that_touch_it() -> None:
+    session, opened = session_with()
+    predict(session, opened)
+    before = labels_of(opened)
+    session.set_model(tiny_model(seed=5))
+    rows, columns = np.nonzero(before == before.max())
+    region = tuple(slice(p.min(), p.max() + 1) for p in (rows, columns))
+    predict(session, opened, region=region)
+    after = labels_of(opened)
+    asked = set(np.unique(before[region])) | set(np.unique(after[region]))
+    outside = ~np.isin(before, list(asked)) & ~np.isin(after, list(asked))
+    np.testing.assert_array_equal(after[outside], before[outside])
+    assert (after[region] != before[region]).any()
+
+
+def test_an_edit_made_while_predicting_is_kept() -> None:
+    session, opened = session_with()
+    job = session.predict_job(opened, SMALL)
+    next(job.steps)
+    paint(opened, SQUARE, 999)
+    job.accept(finish(job))
+    assert (labels_of(opened)[SQUARE] == 999).all()
+    assert len(np.unique(labels_of(opened))) > 2
+    others = np.unique(labels_of(opened))
+    assert ((others == 0) | (others >= 999)).all()
+
+
+def test_an_edit_made_after_the_last_step_is_kept_too() -> None:
+    session, opened = session_with()
+    job = session.predict_job(opened, SMALL)
+    result = finish(job)
+    opened.corrections.labels[SQUARE] = 999  # a stroke that has not ended
+    job.accept(result)
+    assert (labels_of(opened)[SQUARE] == 999).all()
+
+
+def test_undo_returns_to_before_the_prediction() -> None:
+    session, opened = session_with()
+    paint(opened, SQUARE, 3)
+    before = labels_of(opened)
+    predict(session, opened)
+    after = labels_of(opened)
+    session.undo(opened)
+    np.testing.assert_array_equal(labels_of(opened), before)
+    session.redo(opened)
+    np.testing.assert_array_equal(labels_of(opened), after)
+
+
+def test_a_cancelled_prediction_leaves_everything_as_it_was() -> None:
+    session, opened = session_with()
+    paint(opened, SQUARE, 3)
+    before, revision = labels_of(opened), opened.corrections.revision
+    job = session.predict_job(opened, SMALL)
+    next(job.steps)
+    job.steps.close()
+    np.testing.assert_array_equal(labels_of(opened), before)
+    assert (opened.corrections.revision, opened.kept) == (revision, None)
+
+
+@pytest.mark.parametrize(
+    ("image", "axes", "words"),
+    [
+        (np.zeros((20, 20), bool), "YX", "mask of true and false"),
+        (np.zeros((20, 20), complex), "YX", "complex"),
+        (np.full((20, 20), np.nan, np.float32), "YX", "NaN"),
+        (np.zeros((5, 20, 20), np.uint8), "CYX", "5 channels"),
+    ],
+)
+def test_images_that_cannot_be_used_are_refused(image, axes, words) -> None:
+    session, _ = session_with()
+    opened = session.add_image("bad", image, axes)
+    with pytest.raises(ImageError, match=words):
+        predict(session, opened)
+    assert not labels_of(opened).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (33, 1)])
+def test_tiny_and_constant_images_are_predicted(shape: tuple[int, int]) -> None:
+    session, _ = session_with()
+    opened = session.add_image("tiny", np.full(shape, 7, np.uint8), "YX")
+    predict(session, opened)
+    assert opened.summary
+
+
+def test_labels_that_do_not_fit_are_refused() -> None:
+    session, opened = session_with()
+    for labels in (np.zeros((5, 5), int), np.zeros((60, 70)), -np.ones((60, 70), int)):
+        with pytest.raises(LabelsError):
+            session.add_image("noise", opened.image, "YX", labels)
+    assert session.images == [opened]
+
+
+def test_corrected_objects_and_a_model_of_classes_do_not_mix() -> None:
+    session, opened = session_with()
+    paint(opened, SQUARE, 3)
+    session.set_model(tiny_model("classes"))
+    with pytest.raises(LabelsError, match="predict into a new layer"):
+        session.predict_job(opened, SMALL)
+    with pytest.raises(TrainingError, match="Nothing is corrected"):
+        session.finetune_job(QUICK)
+
+
+def test_an_uncorrected_layer_follows_the_model() -> None:
+    session, opened = session_with()
+    session.set_model(tiny_model("classes"))
+    predict(session, opened)
+    assert not opened.corrections.instances
+    assert set(np.unique(labels_of(opened))) <= {0, 1, 2}
+
+
+def test_a_slider_makes_the_labels_again_as_one_step() -> None:
+    session, opened = session_with()
+    assert session.relabel_job(opened, LabelsConfig()) is None
+    predict(session, opened)
+    for threshold in (0.2, 0.4, 0.3):
+        run_now(session.relabel_job(opened, LabelsConfig(threshold=threshold)))
+    assert labels_of(opened).any()
+    session.undo(opened)
+    assert not labels_of(opened).any()
+    assert opened.corrections.history.last is None
+
+
+def test_a_slider_that_leaves_no_object_is_shown() -> None:
+    session, opened = session_with()
+    predict(session, opened)
+    told: list[object] = []
+    session.labels_changed.connect(lambda _, window: told.append(window))
+    run_now(session.relabel_job(opened, LabelsConfig(threshold=1.0)))
+    assert not labels_of(opened).any()
+    assert told[-1] is not None
+
+
+def test_accepting_protects_and_can_be_taken_back() -> None:
+    session, opened = session_with()
+    predict(session, opened)
+    whole = tuple(slice(0, n) for n in labels_of(opened).shape)
+    session.accept(opened, whole)
+    before = labels_of(opened)
+    session.set_model(tiny_model(seed=5))
+    predict(session, opened)
+    np.testing.assert_array_equal(labels_of(opened), before)
+    session.unaccept(opened, whole)
+    predict(session, opened)
+    assert (labels_of(opened) != before).any()
+
+
+def corrected(session: Session, seed: int = 0, objects: int = 16) -> OpenImage:
+    """An image of which some objects are accepted."""
+    image, labels = nuclei(seed=seed)
+    opened = session.add_image("nuclei", image, "YX", labels)
+    for label in range(1, objects + 1):
+        session.accept_object(opened, label, (slice(0, 96), slice(0, 96)))
+    return opened
+
+
+def test_finetune_keep_and_revert_change_the_version_in_use() -> None:
+    session, _ = session_with()
+    first = session.model
+    corrected(session)
+    run_now(session.finetune_job(QUICK))
+    assert session.model is first
+    assert session.draft is not None
+    summary = session.draft.summary
+    session.keep()
+    assert session.draft is None
+    assert session.version is not None
+    assert (session.version.number, session.version.note) == (2, summary)
+    assert "fine-tuned from version 1" in session.model.spec.provenance["version 2"]
+    session.revert()
+    assert session.model is first
+    with pytest.raises(UnetError, match="first version"):
+        session.revert()
+    session.restore(2)
+    assert session.version.number == 2
+
+
+def test_revert_drops_a_result_that_was_not_kept() -> None:
+    session, _ = session_with()
+    corrected(session)
+    run_now(session.finetune_job(QUICK))
+    session.revert()
+    assert session.draft is None
+    assert len(session.versions) == 1
+    with pytest.raises(UnetError, match="no finished fine-tuning"):
+        session.keep()
+
+
+def test_numbers_of_versions_are_never_used_twice() -> None:
+    session, _ = session_with()
+    corrected(session)
+    for _ in range(2):
+        run_now(session.finetune_job(QUICK))
+        session.keep()
+        session.restore(1)
+    assert [version.number for version in session.versions] == [1, 2, 3]
+    with pytest.raises(UnetError):
+        session.restore(9)
+
+
+def test_several_images_teach_one_model() -> None:
+    session, _ = session_with()
+    alone = corrected(session, 0, objects=3)
+    run_now(session.finetune_job(QUICK))
+    assert session.draft is not None
+    held_out = session.draft.held_out
+    corrected(session, 1, objects=9)
+    run_now(session.finetune_job(QUICK))
+    assert session.draft.held_out > held_out
+    session.remove_image(alone)
+    assert len(session.images) == 2
+
+
+def test_a_foreground_model_learns_from_objects() -> None:
+    session, _ = session_with("foreground")
+    corrected(session)
+    run_now(session.finetune_job(QUICK))
+    assert session.draft is not None
+    assert set(session.draft.after) == set(session.draft.before)
+    assert "held-out objects" in session.draft.summary
+
+
+def test_fine_tuning_without_corrections_is_refused() -> None:
+    session, opened = session_with()
+    predict(session, opened)
+    with pytest.raises(TrainingError, match="Nothing is corrected yet"):
+        session.finetune_job(QUICK)
+
+
+def test_a_cancelled_fine_tuning_leaves_the_model_as_it_was() -> None:
+    session, _ = session_with()
+    corrected(session)
+    before = [p.clone() for p in session.model.network.parameters()]
+    job = session.finetune_job(QUICK)
+    next(job.steps)
+    job.steps.close()
+    after = session.model.network.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert (session.draft, len(session.versions)) == (None, 1)
+
+
+def test_a_loss_of_nan_ends_with_the_last_good_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session, _ = session_with()
+    corrected(session)
+    losses = iter([1.0, 1.0, float("nan")])
+    real = training.objective
+    monkeypatch.setattr(
+        training, "objective", lambda *given: real(*given) * next(losses)
+    )
+    config = QUICK.model_copy(update={"steps": 50, "evaluate_every": 1})
+    run_now(session.finetune_job(config))
+    assert session.draft is not None
+    assert "loss became nan at step 3" in session.draft.summary
+    weights = session.draft.model.network.parameters()
+    assert all(torch.isfinite(w).all() for w in weights)
+
+
+def test_corrections_are_unsaved_until_they_are_saved(tmp_path: Path) -> None:
+    session, opened = session_with()
+    predict(session, opened)
+    assert session.unsaved == []
+    paint(opened, SQUARE, 3)
+    assert session.unsaved == [opened]
+    run_now(session.save_labels_job(opened, tmp_path / "masks.tif"))
+    assert session.unsaved == []
+    np.testing.assert_array_equal(iio.imread(tmp_path / "masks.tif"), labels_of(opened))
+    paint(opened, SQUARE, 4)
+    assert session.unsaved == [opened]
+
+
+def test_an_edit_made_while_saving_stays_unsaved(tmp_path: Path) -> None:
+    session, opened = session_with()
+    paint(opened, SQUARE, 3)
+    job = session.save_labels_job(opened, tmp_path / "masks.tif")
+    next(job.steps)
+    paint(opened, (slice(30, 40), slice(30, 40)), 4)
+    job.accept(finish(job))  # type: ignore[arg-type]
+    assert session.unsaved == [opened]
+
+
+def test_a_folder_that_cannot_be_written_keeps_the_work_unsaved(tmp_path: Path) -> None:
+    session, opened = session_with()
+    paint(opened, SQUARE, 3)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UnetError):
+        run_now(session.save_labels_job(opened, tmp_path / "file" / "masks.tif"))
+    assert session.unsaved == [opened]
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_saved_version_predicts_the_same(tmp_path: Path) -> None:
+    session, opened = session_with()
+    corrected(session)
+    run_now(session.finetune_job(QUICK))
+    session.keep()
+    path = tmp_path / "mine.safetensors"
+    run_now(session.save_model_job(path))
+    predict(session, opened)
+    expected = labels_of(opened)
+    other = Session()
+    run_now(other.load_job(path))
+    again = other.add_image("noise", opened.image, "YX")
+    predict(other, again)
+    np.testing.assert_array_equal(labels_of(again) > 0, expected > 0)
+
+
+def test_a_stack_is_predicted_slice_by_slice() -> None:
+    session, _ = session_with()
+    opened = session.add_image("stack", noise((3, 40, 50)), "ZYX")
+    predict(session, opened, region=(slice(1, 2), slice(0, 40), slice(0, 50)))
+    found = labels_of(opened).any(axis=(1, 2))
+    np.testing.assert_array_equal(found, [False, True, False])
+    predict(session, opened)
+    assert labels_of(opened).any(axis=(1, 2)).all()
+
+
+def test_labels_that_were_there_are_kept_when_they_are_right() -> None:
+    session, _ = session_with()
+    mine = discs((60, 70), 6, [(20, 20), (40, 50)])
+    opened = session.add_image("noise", noise((60, 70)), "YX", mine)
+    opened.corrections.accept_existing()
+    predict(session, opened)
+    np.testing.assert_array_equal(labels_of(opened)[mine > 0], mine[mine > 0])

@@ -1,0 +1,94 @@
+"""What jobs do in the worker: on snapshots, never on the live layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from napari_unet import steps as steps_module
+from napari_unet.engine.config import FinetuneConfig, LabelsConfig, PredictConfig
+from napari_unet.engine.corrections import Corrections
+from napari_unet.errors import TrainingError
+from napari_unet.opened import OpenImage
+from napari_unet.steps import finetune_on, predict_into, relabel_into
+from tiny import noise, nuclei, tiny_model
+
+if TYPE_CHECKING:
+    from napari_unet.steps import Predicted
+
+WHOLE = (slice(0, 60), slice(0, 70))
+KEEP = PredictConfig(keep_scores=True, tile=32, smallest=0)
+
+
+def opened(shape: tuple[int, ...] = (60, 70)) -> OpenImage:
+    return OpenImage("noise", noise(shape), "YX", Corrections(np.zeros(shape, int)))
+
+
+def drain(steps) -> tuple[list[object], object]:
+    events = []
+    while True:
+        try:
+            events.append(next(steps))
+        except StopIteration as end:
+            return events, end.value
+
+
+def predict(image: OpenImage) -> Predicted:
+    steps = predict_into(
+        tiny_model(), image, KEEP, WHOLE, WHOLE, image.corrections.snapshot(WHOLE)
+    )
+    return drain(steps)[1]  # type: ignore[return-value]
+
+
+def test_a_prediction_reports_tiles_and_leaves_the_layer_alone() -> None:
+    image = opened()
+    steps = predict_into(
+        tiny_model(), image, KEEP, WHOLE, WHOLE, image.corrections.snapshot(WHOLE)
+    )
+    events, predicted = drain(steps)
+    assert [event.done for event in events][-1] == events[-1].total > 1
+    assert predicted.labels.any()
+    assert predicted.merged.labels.shape == (60, 70)
+    assert not image.corrections.labels.any()
+
+
+def test_scores_are_kept_at_half_precision() -> None:
+    predicted = predict(opened())
+    assert predicted.kept is not None
+    assert predicted.kept.scores.dtype == np.float16
+    assert predicted.kept.scores.shape == (2, 60, 70)
+
+
+def test_scores_too_big_to_keep_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps_module, "KEPT_BYTES", 10)
+    assert predict(opened()).kept is None
+
+
+def test_relabelling_follows_the_threshold_without_the_network() -> None:
+    image = opened()
+    first = predict(image)
+    assert first.kept is not None
+
+    def objects(threshold: float) -> int:
+        config = LabelsConfig(threshold=threshold, smallest=0)
+        snapshot = image.corrections.snapshot()
+        _, again = drain(relabel_into(first.kept, config, snapshot, "same"))
+        assert again.summary == "same"
+        return int((again.merged.labels > 0).sum())
+
+    assert objects(0.0) > objects(0.5) > objects(1.0) == 0
+
+
+def test_fine_tuning_sees_only_what_the_snapshots_protect() -> None:
+    image, labels = nuclei()
+    corrections = Corrections(labels)
+    config = FinetuneConfig(steps=1, batch=1, crop=32, augment=False)
+    parts = [(image, "YX", corrections.snapshot())]
+    with pytest.raises(TrainingError, match="Nothing is corrected"):
+        drain(finetune_on(tiny_model(), parts, config))
+    corrections.accept_object(1, (slice(0, 96), slice(0, 96)))
+    parts = [(image, "YX", corrections.snapshot())]
+    _, result = drain(finetune_on(tiny_model(), parts, config))
+    assert result.held_out == 1
