@@ -62,6 +62,7 @@ class Bench(QObject):
         self._images: dict[OpenImage, Image] = {}
         self._tally_timer = QTimer(self, singleShot=True, interval=TALLY_PAUSE)
         self._tally_timer.timeout.connect(self.corrections_changed)
+        self._to_show: list[OpenImage] = []
         self.session.labels_changed.connect(self._on_session_labels_changed)
         self.runner.ended.connect(self._on_runner_ended)
         viewer.layers.events.inserted.connect(self._on_layers_inserted)
@@ -182,10 +183,19 @@ class Bench(QObject):
     ) -> None:
         layer = self._labels.get(opened)
         if layer is None and opened in self._images and opened in self.session.images:
-            self._show(opened)
+            self._to_show.append(opened)
+            QTimer.singleShot(0, self._show_waiting)
         elif layer is not None and window is not None:
             layer.refresh()
         self._tally_timer.start()
+
+    def _show_waiting(self) -> None:
+        """Add layers in a turn of their own: napari takes up to 0.4 s for its first."""
+        waiting, self._to_show = self._to_show, []
+        for opened in waiting:
+            if opened not in self._labels and opened in self._images:
+                self._show(opened)
+                self.session.labels_changed.emit(opened, None)
 
     def _on_layers_inserted(self, event: Any) -> None:
         event.value.events.name.connect(self._on_layer_renamed)

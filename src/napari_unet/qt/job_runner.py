@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari.qt.threading import GeneratorWorkerSignals, WorkerBase
 from napari.utils import progress
 from napari.utils.notifications import show_error, show_warning
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.engine.config import EpochDone, StepDone, TileDone
 from napari_unet.errors import UnetError
@@ -118,7 +118,9 @@ class JobRunner(QObject):
         worker.yielded.connect(lambda event: self._on_yielded(job, event, bar))
         worker.returned.connect(lambda result: self._on_returned(worker, result))
         worker.errored.connect(lambda error: self._on_errored(worker, error))
-        worker.finished.connect(lambda: self._on_finished(worker, bar))
+        worker.finished.connect(  # after what accepting left for the next turn
+            lambda: QTimer.singleShot(0, lambda: self._on_finished(worker, bar))
+        )
         worker.problem = ""
         worker.start()
         if job.lane == "network":
