@@ -239,7 +239,8 @@ def count_planes(model: Model, held_out: Sequence[Plane]) -> Counts:
     Parameters
     ----------
     model : to check
-    held_out : planes with the truth; an object counts when most of it is supervised
+    held_out : planes with the truth; an object counts when most of it is supervised,
+        every supervised pixel counts
 
     Returns
     -------
@@ -251,12 +252,17 @@ def count_planes(model: Model, held_out: Sequence[Plane]) -> Counts:
         scores = plane_scores(model, plane.image)
         predicted = labels_from_scores(scores, model.spec.output, config)
         trusted = plane.supervised[0] > 0
-        counts.append(
-            count(mostly(predicted, trusted), mostly(plane.labels, trusted))
-            if model.spec.output != "classes"
-            else count(predicted * trusted, plane.labels * trusted)
-        )
+        counts.append(_count_trusted(predicted, plane.labels, trusted))
     return pooled(counts)
+
+
+def _count_trusted(
+    predicted: NDArray[Any], truth: NDArray[Any], trusted: NDArray[np.bool_]
+) -> Counts:
+    """Count objects that lie mostly in trusted pixels, and all trusted pixels."""
+    objects = count(mostly(predicted, trusted), mostly(truth, trusted))
+    pixels = count(predicted * trusted, truth * trusted)
+    return objects | {key: pixels[key] for key in pixels if key.startswith("pixels")}
 
 
 def mostly(labels: NDArray[Any], trusted: NDArray[np.bool_]) -> NDArray[Any]:
