@@ -140,6 +140,7 @@ class Ours(Hand):
         self.opened = self.bench.open(window.viewer.layers["nuclei"], "YX", None)
         self.everything = tuple(slice(0, n) for n in shape)
         self.prediction(objects(shape, 0))()
+        window.wait(lambda: self.bench.layer_of(self.opened) is not None)
         super().__init__(self.bench.layer_of(self.opened), shape)
 
     def prediction(self, labels: NDArray[np.int32]) -> Act:
