@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SIZE = (1280, 800)  # pixels
 PLUGIN = "napari-unet-workbench"
 DEMO_MODEL = "nuclei-2d"
+REDRAW = 200  # milliseconds until napari knows the new view
 SETTLE = 1500  # milliseconds for the last drawing before a screenshot
 
 
@@ -47,7 +48,6 @@ def run_demo(screenshot: Path | None, exit_after: bool) -> None:
     viewer, _ = open_workbench()
     for data, options, kind in synthetic_nuclei_2d():
         getattr(viewer, f"add_{kind}")(data, **options)
-    viewer.reset_view()
     bench = bench_for(viewer)
     demo = _Demo(viewer, screenshot, exit_after)
     bench.runner.ended.connect(demo.on_ended)
@@ -75,7 +75,8 @@ class _Demo:
             self.problem = problem
             self._finish()
         elif title.startswith("Loading"):
-            bench_for(self.viewer).request("predict")
+            self.viewer.reset_view()  # by now the docks have taken their room
+            QTimer.singleShot(REDRAW, lambda: bench_for(self.viewer).request("predict"))
         elif title.startswith("Predicting"):
             QTimer.singleShot(SETTLE, self._finish)
 

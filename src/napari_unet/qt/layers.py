@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.protect import Region
     from napari_unet.opened import OpenImage
 
-NEARLY_ALL = 0.8  # of an axis in view: then all of it is meant
+NEARLY_ALL = 0.6  # of an axis in view: then a prediction does all of it
 LABELS_OPACITY = 0.5
 
 
@@ -60,11 +60,13 @@ def labels_name(image: Image) -> str:
     return f"{image.name} - U-Net"
 
 
-def visible_region(viewer: Viewer, layer: Image | Labels, ndim: int) -> Region:
+def visible_region(
+    viewer: Viewer, layer: Image | Labels, ndim: int, nearly_all: float = 1.0
+) -> Region:
     """Return the part of the current slice that is in view, over ``ndim`` label axes.
 
-    Where nearly all of an axis is in view, all of it is meant; a 3D view means all of
-    the displayed volume.
+    Where at least ``nearly_all`` of an axis is in view, all of it is meant; a 3D view
+    means all of the displayed volume.
     """
     region = list(current_slice(viewer, layer, ndim))
     if viewer.dims.ndisplay == 3:
@@ -76,7 +78,7 @@ def visible_region(viewer: Viewer, layer: Image | Labels, ndim: int) -> Region:
     shape = shown_shape(layer)[-ndim:]
     for axis in range(ndim - 2, ndim):
         start, stop = int(corners[0, axis]), int(corners[1, axis]) + 1
-        if stop - start < NEARLY_ALL * shape[axis] and stop > start:
+        if stop - start < nearly_all * shape[axis] and stop > start:
             region[axis] = slice(max(start, 0), min(stop, shape[axis]))
     return tuple(region)
 

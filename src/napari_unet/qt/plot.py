@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from napari_unet.engine.config import EpochDone
 
 SMOOTH = 10  # steps averaged for the line
-HEIGHT = 140  # pixels
+HEIGHT = 150  # pixels
+LEGEND = "line: loss, points: held-out score"
 
 
 class CurvePlot(pg.PlotWidget):
@@ -29,14 +30,10 @@ class CurvePlot(pg.PlotWidget):
         self.setMenuEnabled(False)
         self.setMouseEnabled(x=False, y=False)
         self.hideButtons()
-        self.getViewBox().setDefaultPadding(0.2)  # room for the legend
-        self.addLegend(offset=(-4, 2), colCount=2)
         self._losses: list[tuple[int, float]] = []
         self._scores: list[tuple[int, float]] = []
-        self._line = self.plot(name="loss")
-        self._points = self.plot(
-            name="held-out score", pen=None, symbol="o", symbolSize=7
-        )
+        self._line = self.plot()
+        self._points = self.plot(pen=None, symbol="o", symbolSize=7)
         self._use_palette(self.palette())
 
     def _use_palette(self, palette: QPalette) -> None:
@@ -45,6 +42,7 @@ class CurvePlot(pg.PlotWidget):
         for side in ("bottom", "left"):
             self.getAxis(side).setPen(text)
             self.getAxis(side).setTextPen(text)
+        self.setTitle(LEGEND, size="9pt", color=text)
         self._line.setPen(pg.mkPen(text, width=1))
         self._points.setSymbolBrush(accent)
         self._points.setSymbolPen(text)

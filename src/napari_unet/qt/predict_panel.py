@@ -17,6 +17,7 @@ from napari_unet.engine.config import LabelsConfig, TileDone
 from napari_unet.errors import UnetError
 from napari_unet.qt.forms import ConfigForm
 from napari_unet.qt.layers import (
+    NEARLY_ALL,
     current_slice,
     image_data,
     layer_axes,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 NEW = "new layer"
 SCOPES = {
-    "view": "what is visible now",
+    "view": "what is visible now (all of an axis if most of it is)",
     "slice": "the whole of the current slice",
     "everything": "all slices",
 }
@@ -144,8 +145,11 @@ class PredictPanel(Panel):
         scope, layer = self.scope.currentText(), self.image.layer
         if scope == "everything":
             return None
-        find = visible_region if scope == "view" else current_slice
-        region = find(self.bench.viewer, layer, layer.ndim)
+        viewer, ndim = self.bench.viewer, layer.ndim
+        if scope == "view":
+            region = visible_region(viewer, layer, ndim, NEARLY_ALL)
+        else:
+            region = current_slice(viewer, layer, ndim)
         if layer.ndim == opened.corrections.labels.ndim:
             return region
         channel = opened.axes.index("C")
