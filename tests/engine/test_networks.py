@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch import nn
 
+from napari_unet.engine.builder import Builder
 from napari_unet.engine.networks import build, pad_to_multiple
+from napari_unet.engine.networks.unet import unet_graph
 from napari_unet.engine.spec import UNetSpec, modern_unet, seed_unet
 from tiny import tiny_model, tiny_spec
+
+if TYPE_CHECKING:
+    from napari_unet.engine.graph import Node
 
 VARIANTS = [
     {"norm": norm, "upsampling": upsampling, "residual": residual, "dims": dims}
@@ -47,8 +53,9 @@ def test_output_has_the_size_of_any_input(variant: dict, side: int) -> None:
 
 def test_dropout_rates_are_one_per_level_on_both_sides() -> None:
     network = build(UNetSpec(widths=(4, 8, 16), dropout=(0.1, 0.2, 0.3)))
-    assert [block.dropout.p for block in network.encoder] == [0.1, 0.2, 0.3]
-    assert [block.dropout.p for block in network.decoder] == [0.1, 0.2]
+    rates = {k: m.p for k, m in network.named_modules() if isinstance(m, nn.Dropout)}
+    assert [rates[f"encoder.{n}.dropout"] for n in range(3)] == [0.1, 0.2, 0.3]
+    assert [rates[f"decoder.{n}.dropout"] for n in range(2)] == [0.1, 0.2]
 
 
 def test_spec_refuses_rates_that_do_not_fit_its_levels() -> None:
@@ -64,13 +71,21 @@ def test_padding_repeats_the_edge_at_the_end() -> None:
     assert padded[0, 0, 3].tolist() == [3.0, 4.0, 5.0, 5.0]
 
 
+def averaging(node: Node) -> Node:
+    """Return a pooling that averages, and any other node as it is."""
+    if node.op != "pool":
+        return node
+    return node.model_copy(update={"options": {**node.options, "kind": "average"}})
+
+
 def true_reach(spec: UNetSpec) -> int:
     """Return how far around a cell of the network's grid its output depends on.
 
     All weights are positive and pooling averages, so that no path is hidden.
     """
-    network = build(spec).eval()
-    network.pool = (nn.AvgPool2d if spec.dims == 2 else nn.AvgPool3d)(2)
+    graph = unet_graph(spec)
+    nodes = [averaging(node) for node in graph.nodes]
+    network = build(graph.model_copy(update={"nodes": tuple(nodes)})).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(torch.rand_like(parameter) + 0.1)
@@ -106,3 +121,18 @@ def test_weights_depend_on_the_seed_alone() -> None:
     first, second, other = (tiny_model(seed=seed).network for seed in (1, 1, 2))
     assert torch.equal(first.head.weight, second.head.weight)
     assert not torch.equal(first.head.weight, other.head.weight)
+
+
+def test_each_axis_is_padded_to_its_own_stride() -> None:
+    builder = Builder(3, 1, None)
+    x = builder.conv(0, "down", 2, 3, stride=(1, 2, 4))
+    builder.conv_transpose(x, "up", 1, (1, 2, 4), stride=(1, 2, 4))
+    graph = builder.graph("test", (2,))
+    assert (graph.strides, graph.stride) == ((1, 2, 4), 4)
+    network = build(graph)
+    seen: list[torch.Size] = []
+    network.get_submodule("down").register_forward_hook(
+        lambda _module, given, _made: seen.append(given[0].shape)
+    )
+    assert network(torch.zeros(1, 1, 5, 5, 5)).shape == (1, 1, 5, 5, 5)
+    assert seen == [(1, 1, 5, 6, 8)]

@@ -75,12 +75,18 @@ def test_changed_weights_are_noticed(tmp_path: Path) -> None:
         load_model(path)
 
 
-def test_a_safetensors_file_of_another_tool_is_refused(tmp_path: Path) -> None:
-    save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
-    with pytest.raises(
-        CheckpointError, match=r"another tool.*expected 'napari-unet 1'"
-    ):
-        load_model(tmp_path / "a.safetensors")
+def test_a_safetensors_file_of_another_tool_is_read_by_its_weights(
+    tmp_path: Path,
+) -> None:
+    weights = tiny_model().network.state_dict()
+    save_file({f"model.{k}": v for k, v in weights.items()}, tmp_path / "a.safetensors")
+    loaded = load_model(tmp_path / "a.safetensors")
+    assert loaded.spec.architecture == tiny_model().spec.architecture
+    assert loaded.spec.sources["architecture"] == "inferred"
+    assert loaded.spec.layout.prefix == "model."
+    save_file({"a": torch.ones(2)}, tmp_path / "b.safetensors")
+    with pytest.raises(CheckpointError, match="'a' and no weights by name"):
+        load_model(tmp_path / "b.safetensors")
 
 
 def rewritten(path: Path, spec: str) -> Path:

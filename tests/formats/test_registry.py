@@ -88,6 +88,9 @@ def test_hostile_files_are_refused_quickly_and_harmlessly(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for file in sorted((data_folder / "checkpoints" / "hostile").iterdir()):
+        if file.name.startswith("CONTROL_good"):
+            assert load_model(file).spec.architecture.widths == (4, 8, 16, 32, 64)
+            continue
         began = time.perf_counter()
         with pytest.raises(UnetError) as caught:
             load_model(file)

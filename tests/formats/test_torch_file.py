@@ -157,15 +157,15 @@ def changed(key: str, value: torch.Tensor | None) -> dict[str, torch.Tensor]:
         (changed("head.bias", None), "lacks the weight head.bias"),
         (changed("surplus", torch.ones(1)), "has the surplus weight surplus"),
         (changed("head.bias", torch.ones(3)), "misfits in the weight head.bias"),
-        (changed("head.weight", torch.ones(2)), "expected those of this project"),
+        (changed("head.weight", torch.ones(2)), "head.weight is not there"),
         (changed("head.weight", torch.ones(1).expand(2, 10**10, 1, 1)), "states 8"),
         (
             {"encoder.0.first.0.weight": torch.ones(())},
-            "expected those of this project",
+            "'encoder.0.first.0.weight' and no weights by name",
         ),
-        ({"a": torch.ones(2)}, "holds weights named a and so on"),
-        ({"epoch": 3}, "holds 'epoch' beside the weights"),
-        ({3: torch.ones(2)}, "holds '3' beside the weights"),
+        ({"a": torch.ones(2)}, "holds 'a' and no weights by name"),
+        ({"epoch": 3}, "holds 'epoch' and no weights by name"),
+        ({3: torch.ones(2, 2)}, "holds '3' and no weights by name"),
         ({}, "holds no weights at all"),
         ([], "holds a list, expected weights by name"),
         (torch.ones(2), "holds a Tensor, expected weights by name"),
@@ -184,5 +184,5 @@ def test_a_dictionary_that_contains_itself_is_refused(path: Path) -> None:
     content: dict[str, Any] = {}
     content["model"] = content
     torch.save(content, path)
-    with pytest.raises(CheckpointError, match="'model' beside the weights"):
+    with pytest.raises(CheckpointError, match="'model' and no weights by name"):
         load_model(path)

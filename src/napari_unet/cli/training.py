@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from napari_unet.engine.model import Model
     from napari_unet.engine.sampling import Example
-    from napari_unet.engine.spec import ModelSpec, UNetSpec
+    from napari_unet.engine.spec import Architecture, ModelSpec
     from napari_unet.engine.training import Fitted
     from napari_unet.io.pairs import Pair
 
@@ -197,7 +197,7 @@ def _pairs(data: Path, asked: "Mapping[str, tuple[str, ...]]") -> "list[Pair]":
 
 
 def _parted(
-    pairs: "Sequence[Pair]", val: float, seed: int, architecture: "UNetSpec"
+    pairs: "Sequence[Pair]", val: float, seed: int, architecture: "Architecture"
 ) -> "tuple[list[Example], list[Example]]":
     """Return what to learn from and what to check with, at least one image."""
     import numpy as np
@@ -211,7 +211,7 @@ def _parted(
     )
 
 
-def _examples(pairs: "Sequence[Pair]", architecture: "UNetSpec") -> "list[Example]":
+def _examples(pairs: "Sequence[Pair]", architecture: "Architecture") -> "list[Example]":
     """Read pairs; one that does not fit is named before any training starts."""
     from napari_unet.engine.axes import arrange, check_labels
     from napari_unet.engine.sampling import Example

@@ -12,7 +12,7 @@ from napari_unet.errors import ImageError, LabelsError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_unet.engine.spec import UNetSpec
+    from napari_unet.engine.spec import Architecture
 
 LUMINANCE = np.array([0.2125, 0.7154, 0.0721], np.float32)
 
@@ -32,7 +32,7 @@ class Arranged:
     notes: tuple[str, ...] = ()
 
 
-def guess_axes(shape: tuple[int, ...], spec: UNetSpec) -> str:
+def guess_axes(shape: tuple[int, ...], spec: Architecture) -> str:
     """Return axis letters for an image of this shape.
 
     A last axis of length 3 or 4 in a 3-dimensional array is colour, unless the model
@@ -66,7 +66,7 @@ def guess_axes(shape: tuple[int, ...], spec: UNetSpec) -> str:
 def arrange(
     image: NDArray[Any],
     axes: str | None,
-    spec: UNetSpec,
+    spec: Architecture,
     channel: int | None = None,
 ) -> Arranged:
     """Bring an image into the order and number of channels that a network takes.

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import ValidationError
 
 from napari_unet.engine.networks import build, he_normal
+from napari_unet.engine.spec import ModelSpec
+from napari_unet.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_unet.engine.networks import UNet
-    from napari_unet.engine.spec import ModelSpec, Output
+    from napari_unet.engine.networks import Network
+    from napari_unet.engine.spec import Activation
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Model:
     spec : meaning of input and output
     """
 
-    network: UNet
+    network: Network
     spec: ModelSpec
 
     @property
@@ -37,7 +41,7 @@ class Model:
 
     def scores(self, x: Tensor) -> Tensor:
         """Return the scores (N, K, [Z,] Y, X), 0 to 1, of a normalised ``x``."""
-        return activate(self.network(x), self.spec.output)
+        return activate(self.network(x), self.spec.likely_activation)
 
     def to(self, device: torch.device) -> Model:
         """Return the model with its weights on ``device``."""
@@ -48,9 +52,57 @@ class Model:
         return replace(self, network=deepcopy(self.network).to(device or self.device))
 
 
-def activate(logits: Tensor, output: Output) -> Tensor:
-    """Return scores: softmax over classes, else a sigmoid for each channel."""
-    return logits.softmax(dim=1) if output == "classes" else logits.sigmoid()
+def activate(logits: Tensor, activation: Activation) -> Tensor:
+    """Return scores of logits (N, K, [Z,] Y, X)."""
+    if activation == "softmax":
+        return logits.softmax(dim=1)
+    return logits.sigmoid() if activation == "sigmoid" else logits
+
+
+def revised(model: Model, changes: Mapping[str, Any]) -> Model:
+    """Return a model with some of what is known of it changed, its weights the same.
+
+    Parameters
+    ----------
+    model : left as it is
+    changes : fields of ModelSpec by name; a dictionary changes fields of that field,
+        such as ``{"normalization": {"kind": "zscore"}}``. They count as chosen.
+
+    Raises
+    ------
+    CheckpointError
+        If the changes do not fit the network.
+    """
+    sources = {**model.spec.sources, **dict.fromkeys(changes, "chosen")}
+    fields = _merged(model.spec.model_dump(), {**changes, "sources": sources})
+    try:
+        spec = ModelSpec.model_validate(fields)
+        if spec.architecture == model.spec.architecture:
+            return replace(model, spec=spec)
+        network = build(spec.architecture)
+        network.load_state_dict(model.network.state_dict())
+    except (ValidationError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"The changed settings do not fit the model ({_reason(error)}): "
+            "change them back."
+        ) from error
+    return Model(network.to(model.device).eval(), spec)
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(old)
+    for key, value in new.items():
+        inner = old.get(key)
+        if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            value = _merged(inner, value)
+        merged[key] = value
+    return merged
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return error.errors()[0]["msg"]
+    return (str(error).splitlines() or ["no details"])[0][:120]
 
 
 def new_model(spec: ModelSpec, seed: int = 0) -> Model:

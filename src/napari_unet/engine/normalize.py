@@ -18,10 +18,14 @@ SAMPLE = 2**23
 
 @dataclass(frozen=True)
 class Statistics:
-    """Per channel: normalised = (raw - offset) / scale, both (C,) float64."""
+    """Per channel: normalised = (raw - offset) / scale, both (C,) float64.
+
+    ``clip`` (2, C) holds what raw intensities are limited to before, where they are.
+    """
 
     offset: NDArray[np.float64]
     scale: NDArray[np.float64]
+    clip: NDArray[np.float64] | None = None
 
     @property
     def constant(self) -> bool:
@@ -38,9 +42,21 @@ def statistics(image: NDArray[Any], normalization: Normalization) -> Statistics:
         regular sample is measured
     normalization : what to measure
     """
+    if normalization.kind == "fixed":
+        return _fixed(normalization, len(image))
     pairs = [_offset_and_scale(_sample(channel), normalization) for channel in image]
     offset, scale = np.array(pairs, np.float64).T
     return Statistics(offset, scale)
+
+
+def _fixed(normalization: Normalization, channels: int) -> Statistics:
+    """Return what is the same for every image."""
+    clip = np.array(normalization.clip, np.float64).T
+    return Statistics(
+        np.broadcast_to(np.array(normalization.means, np.float64), channels),
+        np.broadcast_to(np.array(normalization.deviations, np.float64), channels),
+        np.broadcast_to(clip, (2, channels)) if clip.size else None,
+    )
 
 
 def _sample(channel: NDArray[Any]) -> NDArray[Any]:
@@ -82,5 +98,8 @@ def normalize(tile: NDArray[Any], stats: Statistics) -> NDArray[np.float32]:
     # 32-bit integers and doubles lose their last digits in float32: subtract first
     exact = np.result_type(tile.dtype, np.float32)
     scale = np.where(stats.scale == 0, 1.0, stats.scale).astype(exact)
-    shifted = tile.astype(exact) - stats.offset.astype(exact).reshape(column)
+    tile = tile.astype(exact)
+    if stats.clip is not None:
+        tile = tile.clip(*(limit.astype(exact).reshape(column) for limit in stats.clip))
+    shifted = tile - stats.offset.astype(exact).reshape(column)
     return np.asarray(shifted / scale.reshape(column), np.float32)

@@ -214,7 +214,7 @@ class _TileRunner:
         return result
 
     def _plan(self, plane: NDArray[Any], region: Slices) -> list[Tile]:
-        stride, halo = self.model.spec.architecture.stride, self.model.network.halo
+        stride, halo = self.model.network.stride, self.model.network.halo
         return plan(plane.shape[1:], self.core, halo, stride, region)
 
     def _affordable_core(self) -> int:
@@ -233,7 +233,7 @@ class _TileRunner:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if self.core <= self.model.spec.architecture.stride:
+            if self.core <= self.model.network.stride:
                 raise DeviceError(
                     f"Out of memory on {self.model.device} even with a tile of "
                     f"{self.core} pixels: close other programs, or choose another "
@@ -243,7 +243,7 @@ class _TileRunner:
 
     def _halve(self, extent: tuple[int, ...]) -> None:
         """Make the core smaller, and smaller than what there is to compute."""
-        stride = self.model.spec.architecture.stride
+        stride = self.model.network.stride
         self.core = max(min(self.core, round_up(max(extent), stride)) // 2, stride)
         empty_cache(self.model.device)
 
@@ -267,7 +267,7 @@ class _TileRunner:
 
         Padded before it is flipped, so that the network's grid stays where it is.
         """
-        x = pad_to_multiple(x, self.model.spec.architecture.stride)
+        x = pad_to_multiple(x, self.model.network.stride)
         axes = range(2, x.ndim)
         flips = [f for n in range(x.ndim - 1) for f in combinations(axes, n)]
         total = torch.zeros(())

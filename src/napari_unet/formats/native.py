@@ -1,4 +1,4 @@
-"""The native file: safetensors whose metadata hold the ModelSpec and a checksum."""
+"""Safetensors: the native file, with ModelSpec and checksum, and other tools' files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from napari_unet.engine.model import Model
 from napari_unet.engine.spec import ModelSpec
 from napari_unet.errors import CheckpointError, OutputError
-from napari_unet.formats.weights import assemble, check_weights
+from napari_unet.formats.weights import assemble, check_weights, understood
+from napari_unet.formats.wrappers import unwrap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,12 +34,13 @@ def matches(path: Path, head: bytes) -> bool:
     return whole or (path.suffix.lower() == SUFFIX and cut_short)
 
 
-def load(path: Path) -> Model:
-    """Open a native file; nothing in it is executed.
+def load(path: Path, wanted: str = "") -> Model:
+    """Open a safetensors file, native or another tool's; nothing in it is executed.
 
     Parameters
     ----------
     path : a .safetensors file
+    wanted : the reading that the user asks for, "" for the likeliest
 
     Raises
     ------
@@ -48,13 +50,15 @@ def load(path: Path) -> Model:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            spec = _spec(path, metadata)
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except SafetensorError as error:
         raise CheckpointError(
             f"{path.name} is damaged or cut short ({error}); expected a whole "
             "safetensors file: copy it again."
         ) from error
+    if metadata.get("format") != FORMAT:  # of another tool: weights and no more
+        return understood(unwrap(path.name, path.stem, weights), wanted)
+    spec = _spec(path, metadata)
     if digest(weights) != metadata.get("sha256"):
         raise CheckpointError(
             f"{path.name} holds other weights than were saved (its SHA-256 differs): "
@@ -65,12 +69,6 @@ def load(path: Path) -> Model:
 
 
 def _spec(path: Path, metadata: dict[str, str]) -> ModelSpec:
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path.name} is a safetensors file of another tool (format "
-            f"{metadata.get('format', 'not given')!r}), expected {FORMAT!r}: "
-            "save it again with this program."
-        )
     try:
         return ModelSpec.model_validate_json(metadata["spec"])
     except (ValidationError, KeyError) as error:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from napari_unet.engine.device import choose_device
-from napari_unet.engine.spec import ModelSpec
+from napari_unet.engine.model import revised
 from napari_unet.errors import CheckpointError, UnetError
 from napari_unet.files import replacing
 from napari_unet.formats import native, torch_file
@@ -30,7 +28,7 @@ class Format:
 
     name: str
     matches: Callable[[Path, bytes], bool]
-    load: Callable[[Path], Model]
+    load: Callable[[Path, str], Model]
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,8 @@ def load_model(
     path : a file, or the name of a bundled model such as "nuclei-2d"
     device : "auto", "cpu", "cuda" or "mps"
     trust : allow formats that are programs to run; none of today's formats is one
-    overrides : fields of ModelSpec to replace, where a guess was wrong
+    overrides : fields of ModelSpec to replace, where a guess was wrong; a dictionary
+        replaces fields of that field, "reading" takes another of ``spec.readings``
 
     Raises
     ------
@@ -74,9 +73,10 @@ def load_model(
     """
     place = _locate(path)
     chosen = choose_device(device)
-    model = _open(place)
-    if overrides:
-        model = replace(model, spec=_overridden(model.spec, overrides))
+    changes = dict(overrides or {})
+    model = _open(place, str(changes.pop("reading", "")))
+    if changes:
+        model = revised(model, changes)
     return model.to(chosen)
 
 
@@ -98,7 +98,7 @@ def _locate(path: str | Path) -> Path:
     return place
 
 
-def _open(path: Path) -> Model:
+def _open(path: Path, wanted: str) -> Model:
     """Let the first format that recognises a file open it."""
     try:
         with path.open("rb") as file:
@@ -109,7 +109,7 @@ def _open(path: Path) -> Model:
             )
         for one in FORMATS:
             if one.matches(path, head):
-                return one.load(path)
+                return one.load(path, wanted)
     except (UnetError, MemoryError):
         raise
     except PermissionError as error:
@@ -146,16 +146,6 @@ def _what(head: bytes) -> str:
         (kind for magic, kind in kinds.items() if head.startswith(magic)), None
     )
     return known or "of an unknown kind"
-
-
-def _overridden(spec: ModelSpec, overrides: Mapping[str, Any]) -> ModelSpec:
-    try:
-        return ModelSpec.model_validate({**spec.model_dump(), **overrides})
-    except ValidationError as error:
-        raise CheckpointError(
-            f"The changed settings do not fit the model ({error.errors()[0]['msg']}): "
-            "change them back."
-        ) from error
 
 
 def save_model(model: Model, path: str | Path) -> Path:

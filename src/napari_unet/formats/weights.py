@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from napari_unet.engine.model import Model
 from napari_unet.engine.networks import build
+from napari_unet.engine.spec import Layout
 from napari_unet.errors import CheckpointError
+from napari_unet.formats.families import recognise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from napari_unet.engine.networks import UNet
-    from napari_unet.engine.spec import UNetSpec
+    from napari_unet.engine.networks import Network
+    from napari_unet.engine.spec import Architecture
+    from napari_unet.formats.reading import Contents
 
 
 def check_weights(name: str, weights: Mapping[str, Tensor]) -> None:
@@ -32,8 +37,8 @@ def check_weights(name: str, weights: Mapping[str, Tensor]) -> None:
         For NaN or infinity, integer or complex weights, and negative variances.
     """
     for key, tensor in weights.items():
-        if key.endswith("num_batches_tracked"):
-            continue
+        if tensor.ndim == 0 and not tensor.is_floating_point():
+            continue  # a counter
         if not tensor.is_floating_point():
             raise CheckpointError(
                 f"{name}: the weight {key} is {str(tensor.dtype)[6:]}, expected "
@@ -51,7 +56,45 @@ def check_weights(name: str, weights: Mapping[str, Tensor]) -> None:
             )
 
 
-def assemble(spec: UNetSpec, weights: Mapping[str, Tensor], name: str) -> UNet:
+def understood(networks: list[Contents], wanted: str = "") -> Model:
+    """Return the model that a file's weights make.
+
+    Parameters
+    ----------
+    networks : what the file holds; one of them is to be a U-Net
+    wanted : the reading that the user asks for, "" for the likeliest
+
+    Raises
+    ------
+    CheckpointError
+        If none is a U-Net, or several are.
+    """
+    found, problems = [], []
+    for contents in networks:
+        check_weights(contents.name, contents.weights)
+        try:
+            found.append((contents, recognise(replace(contents, wanted=wanted))))
+        except CheckpointError as problem:
+            problems.append(problem)
+    if not found:
+        raise problems[0]
+    if len(found) > 1:
+        places = ", ".join(repr(".".join(one.wrapper)) for one, _ in found)
+        raise CheckpointError(
+            f"{networks[0].name} holds {len(found)} different networks, under "
+            f"{places}; expected one: save the state_dict() of the one that you want."
+        )
+    contents, reading = found[0]
+    spec = reading.spec.model_copy(
+        update={"layout": Layout(wrapper=contents.wrapper, prefix=contents.prefix)}
+    )
+    if any(value.element_size() < 4 for value in reading.weights.values()):
+        half = "stored in half precision, computed in single"
+        spec = spec.model_copy(update={"remarks": (*spec.remarks, half)})
+    return Model(assemble(spec.architecture, reading.weights, contents.name), spec)
+
+
+def assemble(spec: Architecture, weights: Mapping[str, Tensor], name: str) -> Network:
     """Build the network of a spec from weights; all must fit, none may be left over.
 
     Parameters

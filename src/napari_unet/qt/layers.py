@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from napari_unet.engine.protect import Region
+    from napari_unet.engine.spec import Architecture
     from napari_unet.opened import OpenImage
 
 NEARLY_ALL = 0.6  # of an axis in view: then a prediction does all of it
@@ -29,7 +30,7 @@ def image_data(layer: Image) -> Any:
     return layer.data[0] if layer.multiscale else layer.data
 
 
-def layer_axes(layer: Image, spec: UNetSpec | None) -> str:
+def layer_axes(layer: Image, spec: Architecture | None) -> str:
     """Return axis letters for a layer; an RGB layer ends in C."""
     shape = image_data(layer).shape
     spec = spec or UNetSpec()

@@ -1,10 +1,10 @@
-"""The networks; ``build(spec)`` makes the one that a spec describes."""
+"""The networks; ``build(architecture)`` makes the one that is described."""
 
-from napari_unet.engine.networks.unet import (
-    UNet,
+from napari_unet.engine.networks.network import (
+    Network,
     build,
     he_normal,
     pad_to_multiple,
 )
 
-__all__ = ["UNet", "build", "he_normal", "pad_to_multiple"]
+__all__ = ["Network", "build", "he_normal", "pad_to_multiple"]

@@ -1,0 +1,139 @@
+"""Network: computes a graph; its weights have the names that its maker gave them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+from torch.nn import functional
+
+from napari_unet.engine.graph import GraphSpec, users
+from napari_unet.engine.networks.layers import WEIGHTED, apply, layer
+from napari_unet.engine.networks.unet import unet_graph
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_unet.engine.spec import Architecture
+
+
+class Network(nn.Module):
+    """The network of a graph, in 2D or 3D.
+
+    Parameters
+    ----------
+    graph : GraphSpec
+        Every layer; weights get the names that it gives.
+    """
+
+    def __init__(self, graph: GraphSpec) -> None:
+        super().__init__()
+        self.graph = graph
+        self._last = users(graph.nodes)
+        self._layers: dict[int, str] = {}
+        made: dict[str, object] = {}
+        for number, node in enumerate(graph.nodes, start=1):
+            if node.op not in WEIGHTED:
+                continue
+            key = self._layers[number] = node.key or f"node{number}"
+            if key not in made:
+                made_layer = layer(node, graph.dims)
+                for place in (key, *node.aliases):
+                    _attach(self, place, made_layer)
+            elif made[key] != (node.op, node.options):
+                raise ValueError(f"two different layers have the name {key}")
+            made[key] = (node.op, node.options)  # a recurrent network uses one twice
+
+    @property
+    def stride(self) -> int:
+        """Pixels at full resolution that make one pixel of the coarsest level."""
+        return self.graph.stride
+
+    @property
+    def halo(self) -> int:
+        """Pixels around a stride-aligned core that its output depends on."""
+        return self.graph.halo
+
+    @property
+    def local(self) -> bool:
+        """Whether an output pixel depends on a bounded neighbourhood only."""
+        return self.graph.local
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, K, [Z,] Y, X) of ``x`` (N, C, [Z,] Y, X), any size."""
+        size = x.shape[2:]
+        graph = self.graph
+        if graph.input_scale != 1.0 or graph.input_offset != 0.0:
+            x = x * graph.input_scale + graph.input_offset
+        if graph.fit == "pad":
+            x = pad_to_multiple(x, graph.strides)
+        logits = self._computed(x)
+        if graph.fit == "pad":
+            logits = logits[(slice(None), slice(None), *(slice(n) for n in size))]
+        return logits
+
+    def _computed(self, x: Tensor) -> Tensor:
+        """Compute node by node; a value is dropped after its last use."""
+        values: dict[int, Tensor] = {0: x}
+        for number, node in enumerate(self.graph.nodes, start=1):
+            if number not in self._last:
+                continue
+            given = [values[value] for value in node.inputs]
+            for value in set(node.inputs):
+                if self._last[value] == number:
+                    del values[value]
+            if number in self._layers:
+                values[number] = self.get_submodule(self._layers[number])(*given)
+            else:
+                values[number] = apply(node, self.graph.dims, given)
+        return values[len(self.graph.nodes)]
+
+
+def _attach(root: nn.Module, key: str, module: nn.Module) -> None:
+    """Put a module at a dotted place, whatever the parts of the place are called."""
+    *path, last = key.split(".")
+    for part in path:
+        children = root._modules  # noqa: SLF001 - add_module refuses names like "type"
+        if part not in children:
+            children[part] = nn.Module()
+        child = children[part]
+        if child is None:
+            raise ValueError(f"{key} is inside of nothing")
+        root = child
+    if last in root._modules:  # noqa: SLF001 - as above
+        raise ValueError(f"two layers have the name {key}")
+    root._modules[last] = module  # noqa: SLF001 - as above
+
+
+def pad_to_multiple(x: Tensor, stride: int | tuple[int, ...]) -> Tensor:
+    """Return ``x`` (N, C, [Z,] Y, X) padded at its end to multiples of ``stride``.
+
+    ``stride`` is one for all spatial axes, or one per axis.
+    """
+    sizes = x.shape[2:]
+    strides = stride if isinstance(stride, tuple) else (stride,) * len(sizes)
+    missing = [-n % step for n, step in zip(sizes, strides, strict=True)][::-1]
+    if not any(missing):
+        return x
+    return functional.pad(x, [p for n in missing for p in (0, n)], mode="replicate")
+
+
+def he_normal(network: nn.Module) -> None:
+    """Start a network's convolutions from He-normal weights and zero biases.
+
+    References
+    ----------
+    He et al.: Delving deep into rectifiers, ICCV 2015, arXiv:1502.01852.
+    """
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def build(architecture: Architecture) -> Network:
+    """Return a network of this architecture, its weights as torch makes them."""
+    if isinstance(architecture, GraphSpec):
+        return Network(architecture)
+    return Network(unet_graph(architecture))
