@@ -16,6 +16,14 @@ settings.register_profile("full", deadline=None, max_examples=1000, print_blob=T
 settings.load_profile("full" if FULL else "quick")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what is remembered and downloaded away from those of the person testing."""
+    for name in ("SETTINGS", "CACHE"):
+        folder = tmp_path_factory.mktemp(name.lower())
+        os.environ[f"NAPARI_UNET_{name}"] = str(folder)
+
+
 @pytest.fixture(scope="session")
 def full_counts() -> bool:
     """Whether `make test-all` asks for the full counts."""

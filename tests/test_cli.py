@@ -147,7 +147,7 @@ def test_info_as_json_has_the_promised_keys(
 ) -> None:
     facts = answer(capsys, "info", tiny)
 
-    promised = {"family": "unet", "dims": 2, "in_channels": 1, "widths": [4, 8]}
+    promised = {"family": "napari-unet", "dims": 2, "in_channels": 1, "widths": [4, 8]}
     assert promised.items() <= facts.items()
     assert facts["classes"] == ["foreground", "boundary distance"]
     assert (facts["output"], facts["trainable"]) == ("instances", True)
@@ -497,3 +497,29 @@ def test_predicts_and_evaluates_a_real_image(
 
     assert facts["true"] > 0
     assert 0 <= facts["dice"] <= 1
+
+
+def test_a_guess_is_changed_by_set(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = answer(
+        capsys, "info", tiny, "--set", "normalization.kind=scale",
+        "--set", "normalization.divisor=4095",
+    )  # fmt: skip
+    assert facts["normalization"]["settings"]["divisor"] == 4095
+    assert facts["normalization"]["source"] == "chosen"
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("normalization", "expected FIELD=VALUE"),
+        ("normalization.kind=odd", "do not fit the model"),
+        ("nonsense=1", "do not fit the model"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused(
+    tiny: Path, capsys: pytest.CaptureFixture[str], asked: str, words: str
+) -> None:
+    assert main(["info", str(tiny), "--set", asked]) == 2
+    assert words in capsys.readouterr().err

@@ -29,5 +29,13 @@ class DeviceError(UnetError):
     """A device that is absent or out of memory."""
 
 
+class ProgramError(UnetError):
+    """A network that is a program, and failed to compute."""
+
+
+class Interrupted(UnetError):
+    """Work that ended before its time because the user cancelled it."""
+
+
 class OutputError(UnetError):
     """A file or folder that cannot be written."""

@@ -233,3 +233,17 @@ def test_targets_follow_the_output() -> None:
 def test_a_mask_becomes_its_connected_parts() -> None:
     mask = np.array([[True, False, True], [False, True, False]])
     assert sorted(as_objects(mask)[mask]) == [1, 2, 3]
+
+
+def test_independent_classes_give_the_strongest_above_the_threshold() -> None:
+    scores = np.array([[[0.9, 0.2, 0.4]], [[0.6, 0.3, 0.8]]], np.float32)
+    assert labels_from_scores(scores, "multilabel", LabelsConfig()).tolist() == [
+        [1, 0, 2]
+    ]
+
+
+def test_of_two_channels_the_second_is_the_foreground() -> None:
+    scores = np.zeros((2, 6, 6), np.float32)
+    scores[1, 1:4, 1:4] = 0.9
+    found = labels_from_scores(scores, "foreground", LabelsConfig(smallest=0))
+    assert np.array_equal(found > 0, scores[1] > 0.5)

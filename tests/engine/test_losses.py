@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 from napari_unet.engine.losses import dice_loss, masked_mean, objective
 
@@ -78,3 +79,24 @@ def test_dice_of_a_known_case() -> None:
 def test_mean_counts_supervised_pixels_only() -> None:
     each, weight = torch.tensor([1.0, 5.0, 9.0]), torch.tensor([1.0, 1.0, 0.0])
     assert masked_mean(each, weight) == 3
+
+
+def test_two_channels_of_a_foreground_model_learn_as_their_softmax() -> None:
+    logits, weight = torch.randn(1, 2, 5, 6), torch.ones(1, 1, 5, 6)
+    target = (torch.rand(1, 1, 5, 6) > 0.5).float()
+    found = objective(logits, target, weight, "foreground", "cross-entropy")
+    expected = functional.cross_entropy(logits, target[:, 0].long())
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_independent_classes_learn_each_by_itself() -> None:
+    logits, weight = torch.randn(1, 3, 5, 6), torch.ones(1, 1, 5, 6)
+    numbers = torch.randint(0, 4, (1, 1, 5, 6)).float()
+    found = objective(logits, numbers, weight, "multilabel", "cross-entropy")
+    each = [
+        functional.binary_cross_entropy_with_logits(
+            logits[:, k], (numbers[:, 0] == k + 1).float()
+        )
+        for k in range(3)
+    ]
+    assert torch.allclose(found, 3 * torch.stack(each).mean(), atol=1e-5)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from napari_unet.engine import normalize as module
 from napari_unet.engine.normalize import normalize, statistics
-from napari_unet.engine.spec import Normalization
+from napari_unet.engine.spec import ModelSpec, Normalization, seed_unet
 from tiny import noise
 
 
@@ -82,3 +84,43 @@ def test_the_sample_of_a_large_image_sees_every_column(
 def test_percentiles_must_be_in_order() -> None:
     with pytest.raises(ValueError, match="not below"):
         Normalization(low=50, high=50)
+
+
+def test_fixed_values_are_those_of_each_channel() -> None:
+    image = np.stack([np.full((4, 4), 10.0), np.full((4, 4), -3.0)])
+    chosen = Normalization(kind="fixed", means=(4, -1), deviations=(2, 8))
+    found = normalize(image, statistics(image, chosen))
+    assert found[0].tolist() == [[3.0] * 4] * 4
+    assert found[1].tolist() == [[-0.25] * 4] * 4
+
+
+def test_fixed_values_for_all_channels_are_limited_first() -> None:
+    image = np.arange(-2, 6, dtype=np.int16).reshape(2, 1, 4)
+    chosen = Normalization(kind="fixed", means=(1,), deviations=(2,), clip=((-1, 3),))
+    found = normalize(image, statistics(image, chosen))
+    assert found.ravel().tolist() == [-1, -1, -0.5, 0, 0.5, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"means": (1, 2), "deviations": (1, 2, 3)},
+        {"deviations": (0.0,)},
+        {"means": (float("nan"),)},
+        {"clip": ((3, 1),)},
+    ],
+)
+def test_fixed_values_that_make_no_sense_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        Normalization(kind="fixed", **fields)
+
+
+def test_fixed_values_must_fit_the_network() -> None:
+    chosen = Normalization(kind="fixed", means=(1, 2))
+    with pytest.raises(ValueError, match="2 channels, the network reads 3"):
+        ModelSpec(architecture=seed_unet(3), output="foreground", normalization=chosen)
+
+
+def test_fixed_values_are_said() -> None:
+    chosen = Normalization(kind="fixed", means=(4,), deviations=(2,), clip=((0, 9),))
+    assert str(chosen) == "intensities limited to 0 to 9, minus 4, divided by 2"

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from napari_unet.engine.builder import Builder
 from napari_unet.engine.config import PredictConfig, TileDone
+from napari_unet.engine.model import new_model, revised
 from napari_unet.engine.predict import drain, predict, predict_steps, relabel
+from napari_unet.engine.spec import ModelSpec
 from napari_unet.errors import DeviceError, ImageError
 from tiny import noise, tiny_model
 
@@ -278,3 +281,24 @@ def test_other_errors_of_the_network_are_not_taken_for_memory(
     monkeypatch.setattr(model.network, "forward", forward)
     with pytest.raises(RuntimeError, match="a bug"):
         run(model, noise((20, 20)))
+
+
+def test_reversed_colours_go_in_reversed() -> None:
+    model = tiny_model("foreground", in_channels=3)
+    image = noise((20, 24, 3))
+    reversed_model = revised(model, {"channel_order": "BGR"})
+    config = PredictConfig(keep_scores=True)
+    found = predict(reversed_model, image, axes="YXC", config=config).scores
+    expected = predict(model, image[..., ::-1], axes="YXC", config=config).scores
+    assert np.array_equal(found, expected)
+    assert reversed_model.spec.sources["channel_order"] == "chosen"
+
+
+def test_tiles_of_a_network_that_measures_all_it_sees_are_mentioned() -> None:
+    b = Builder(2, 1, None)
+    b.conv(b.norm(b.conv(0, "a", 2, 3), "n", "instance"), "head", 1, 1)
+    spec = ModelSpec(architecture=b.graph("test", (2,)), output="foreground")
+    model = new_model(spec)
+    tiled = predict(model, noise((40, 40)), config=PredictConfig(tile=16))
+    assert "measures all that it sees" in tiled.summary
+    assert "measures" not in predict(model, noise((40, 40))).summary

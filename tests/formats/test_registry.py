@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         ("a.pth", b"<!DOCTYPE html><html>404</html>", "a web page"),
         ("a.safetensors", b"\n <html>", "a web page"),
         ("a.pth", b"\x89PNG\r\n", "a PNG image"),
-        ("a.h5", b"\x89HDF\r\n", "an HDF5 file"),
+        ("a.gz", b"\x1f\x8b\x08", "a gzip archive"),
         ("a.pth", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         ("a.pth", b"weights", "of an unknown kind"),
         ("a.pth", b"PK\x03\x04 and no more", "cut short"),
@@ -48,11 +48,11 @@ def test_a_zip_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_and_a_missing_file_are_said(tmp_path: Path) -> None:
-    with pytest.raises(
-        CheckpointError, match="is a folder, expected a checkpoint file"
-    ):
+    with pytest.raises(CheckpointError, match="is a folder, expected one of nnU-Net"):
         load_model(tmp_path)
-    with pytest.raises(CheckpointError, match="neither a file nor a bundled model"):
+    with pytest.raises(
+        CheckpointError, match="neither a file or folder nor a bundled model"
+    ):
         load_model(tmp_path / "absent.pth")
 
 

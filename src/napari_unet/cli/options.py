@@ -1,5 +1,6 @@
 """What several commands have in common: options, and settings made of them."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -39,6 +40,14 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing f
 Trust = Annotated[
     bool, typer.Option("--trust", help="Allow file formats that are programs to run.")
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Where a guess is wrong: FIELD=VALUE, such as normalization.kind=zscore, "
+        "channel_order=BGR, output=foreground. Repeatable.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Loss = Annotated[str, typer.Option(help="dice, cross-entropy or dice+cross-entropy.")]
@@ -71,6 +80,38 @@ def settings(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
         raise UnetError(
             f"{option} was {first['input']!r}, but the {asked}: change it."
         ) from error
+
+
+def changes(asked: list[str] | None) -> dict[str, Any]:
+    """Return what --set asks, as ``load_model`` takes its overrides.
+
+    Raises
+    ------
+    UnetError
+        If something is not of the form FIELD=VALUE.
+    """
+    found: dict[str, Any] = {}
+    for text in asked or []:
+        name, equals, value = text.partition("=")
+        path = name.split(".")
+        if not equals or not all(path):
+            raise UnetError(
+                f"--set was {text!r}, expected FIELD=VALUE, such as "
+                "normalization.kind=zscore: change it."
+            )
+        inner = found
+        for part in path[:-1]:
+            inner = inner.setdefault(part, {})
+        inner[path[-1]] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    """Return a number, a list or so on; what is none of these is text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def conditions(

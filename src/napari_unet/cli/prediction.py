@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_unet.cli.options import (
+    Changes,
     Checkpoint,
     Device,
     Json,
     Overwrite,
     Precision,
     Trust,
+    changes,
     settings,
 )
 from napari_unet.cli.output import Output, speaking
@@ -52,6 +54,7 @@ def predict(
         bool, typer.Option("--tta", help="Average over flips: slower, a bit better.")
     ] = False,
     trust: Trust = False,
+    asked: Changes = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -64,7 +67,9 @@ def predict(
             PredictConfig, {"precision": precision, "tile": tile, "tta": tta}
         )
         files = label_files(inputs, out, overwrite=overwrite)
-        model = load_model(checkpoint, device=device, trust=trust)
+        model = load_model(
+            checkpoint, device=device, trust=trust, overrides=changes(asked)
+        )
         done = [
             _predicted(model, path, file, axes, config, output)
             for path, file in zip(inputs, files, strict=True)

@@ -9,6 +9,7 @@ import typer
 from napari_unet import __version__
 from napari_unet.cli.options import (
     Batch,
+    Changes,
     Checkpoint,
     Crop,
     Data,
@@ -26,6 +27,7 @@ from napari_unet.cli.options import (
     Steps,
     Trust,
     Where,
+    changes,
     conditions,
     settings,
 )
@@ -126,6 +128,7 @@ def finetune(
     device: Device = "auto",
     name: Name = None,
     trust: Trust = False,
+    altered: Changes = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -142,7 +145,9 @@ def finetune(
         from napari_unet.engine.finetune import finetune_steps
         from napari_unet.formats import load_model
 
-        model = load_model(checkpoint, device=device, trust=trust)
+        model = load_model(
+            checkpoint, device=device, trust=trust, overrides=changes(altered)
+        )
         examples = _examples(pairs, model.spec.architecture)
         done = output.follow(finetune_steps(model, examples, config), "fine-tuning")
         facts = {

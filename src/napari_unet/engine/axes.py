@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -98,6 +98,14 @@ def arrange(
         note = f"axis {place} taken as {spec.in_channels} channels"
         arranged = Arranged(arranged.image, (note, *arranged.notes))
     return arranged
+
+
+def in_channel_order(image: NDArray[Any], order: Literal["RGB", "BGR"]) -> NDArray[Any]:
+    """Return an image (C, ..., Y, X) with its colours in the order that a model takes.
+
+    Only three channels are colours; any other number is left as it is.
+    """
+    return image[::-1] if order == "BGR" and image.shape[0] == 3 else image
 
 
 def check_axes(axes: str, ndim: int) -> str:

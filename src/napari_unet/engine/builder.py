@@ -44,14 +44,17 @@ class Builder:
     def conv(
         self, x: int, key: str, outputs: int | None = None, kernel: Any = None, *,
         stride: Any = 1, padding: Any = "same", dilation: Any = 1, bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: str = "zeros", grouped: bool = False,
     ) -> int:  # fmt: skip
-        """Add a convolution; "same" padding is (kernel - 1) / 2 pixels a side."""
+        """Add a convolution; "same" padding is (kernel - 1) / 2 pixels a side.
+
+        Depthwise ones are recognised; ``grouped`` allows other groups of channels.
+        """
         groups = 1
         if self.shapes is not None:
             outputs, inputs, *sizes = self._shape(key, 2 + self.dims)
             kernel = tuple(sizes)
-            groups = self._groups(x, key, inputs, outputs)
+            groups = self._groups(x, key, inputs, outputs, grouped)
             bias = self._use_optional(f"{key}.bias", (outputs,))
         kernel, stride, dilation = map(self._tuple, (kernel, stride, dilation))
         if padding == "same":
@@ -78,8 +81,9 @@ class Builder:
         """Add a transposed convolution; its weights do not tell ``groups``."""
         if self.shapes is not None:
             inputs, outputs, *sizes = self._shape(key, 2 + self.dims)
+            outputs *= groups
             kernel = tuple(sizes)
-            if inputs != self.channels[x]:
+            if inputs != self.channels[x] or inputs % groups:
                 raise Misfit(f"{key} reads {inputs}, not {self.channels[x]} channels")
             bias = self._use_optional(f"{key}.bias", (outputs,))
         options: dict[str, Any] = {
@@ -89,6 +93,8 @@ class Builder:
         }  # fmt: skip
         if set(self._tuple(output_padding)) != {0}:
             options["output_padding"] = self._tuple(output_padding)
+        if groups != 1:
+            options["groups"] = groups
         return self._add("conv_transpose", (x,), outputs, key, options)
 
     def norm(
@@ -266,12 +272,16 @@ class Builder:
         self.used.add(f"{key}.weight")
         return shape
 
-    def _groups(self, x: int, key: str, inputs: int, outputs: int) -> int:
+    def _groups(
+        self, x: int, key: str, inputs: int, outputs: int, grouped: bool
+    ) -> int:
         have = self.channels[x]
         if inputs == have:
             return 1
         if inputs == 1 and outputs % have == 0:
             return have  # depthwise; other groups are too easily a mistake
+        if grouped and have % inputs == 0 and outputs % (have // inputs) == 0:
+            return have // inputs
         raise Misfit(f"{key} reads {inputs}, not {have} channels")
 
     def _use(self, key: str, shape: tuple[int, ...]) -> None:

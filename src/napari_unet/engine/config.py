@@ -136,6 +136,22 @@ class FinetuneConfig(LearningConfig):
 
 
 @dataclass(frozen=True)
+class BytesDone:
+    """A part of a download has arrived; ``total`` is 0 while it is unknown."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class LookDone:
+    """One way of understanding a file was tried on an image."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class TileDone:
     """One tile of a prediction is finished."""
 

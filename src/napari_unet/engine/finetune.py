@@ -11,7 +11,9 @@ from scipy import ndimage
 
 from napari_unet.engine.config import EpochDone, FinetuneConfig, StepDone
 from napari_unet.engine.metrics import measures
+from napari_unet.engine.model import FROZEN
 from napari_unet.engine.sampling import Plane, all_planes
+from napari_unet.engine.spec import OBJECTS
 from napari_unet.engine.training import (
     Command,
     count_planes,
@@ -80,7 +82,7 @@ def finetune(
     Raises
     ------
     TrainingError
-        If nothing, or too little, is supervised.
+        If nothing, or too little, is supervised, or the model is a program.
     """
     steps = finetune_steps(model, examples, config or FinetuneConfig())
     while True:
@@ -109,11 +111,18 @@ def finetune_steps(
     Raises
     ------
     TrainingError
-        If nothing, or too little, is supervised.
+        If nothing, or too little, is supervised, or the model is a program.
     """
+    if not model.trainable:
+        raise TrainingError(FROZEN.format(name=model.spec.name))
+    if model.spec.likely_activation == "none":
+        raise TrainingError(
+            f"{model.spec.name} gives raw values, expected scores to learn: choose a "
+            "sigmoid or softmax as its final activation in the Model panel."
+        )
     supervised = all_planes(examples, model.spec)
     check_supervision(supervised)
-    whole_objects = model.spec.output != "classes"
+    whole_objects = model.spec.gives_objects
     split = [
         split_plane(
             around_supervision(plane, config.crop), config.held_out, whole_objects
@@ -230,7 +239,7 @@ def in_words(
     """Return what changed, for the user."""
     where = "held-out" if honest else "corrected (too few to hold some out)"
     objects = after["true"]
-    if output != "classes" and objects:
+    if output in OBJECTS and objects:
         text = (
             f"finds {after['matched50']} of {objects} {where} objects, "
             f"before {before['matched50']}"

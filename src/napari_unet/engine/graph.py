@@ -221,7 +221,9 @@ def _span(
         factor = Fraction(node.per_axis("factor", dims)[axis])
         return _interpolated(low, high, factor, node)
     if node.op == "resize_like" and value == node.inputs[0]:
-        return _interpolated(low, high, zooms[value] / zooms[node.inputs[-1]], node)
+        factor = zooms[value] / zooms[node.inputs[-1]]
+        first, last = _interpolated(low, high, factor, node)
+        return first - (factor == 1), last  # from 2n - 1 to 2n pixels: shifts by one
     if node.op == "pad":
         before = node.per_axis("before", dims, 0)[axis]
         return low - before, high - before

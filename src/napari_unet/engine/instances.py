@@ -55,7 +55,7 @@ def targets_from_labels(labels: NDArray[Any], output: Output) -> NDArray[np.floa
     targets : (foreground, boundary distance), (foreground,) or (class number,), each
         ([Z,] Y, X) float32
     """
-    if output == "classes":
+    if output in ("classes", "multilabel"):
         return labels[np.newaxis].astype(np.float32)
     foreground = (labels > 0).astype(np.float32)
     if output == "foreground":
@@ -81,7 +81,10 @@ def labels_from_scores(
     """
     if output == "classes":
         return np.asarray(scores.argmax(axis=0), np.int32)
-    mask = scores[0] > config.threshold
+    if output == "multilabel":
+        strongest = scores.argmax(axis=0).astype(np.int32) + 1
+        return np.where(scores.max(axis=0) > config.threshold, strongest, 0)
+    mask = scores[0 if output == "instances" else -1] > config.threshold
     if output == "instances" and config.split > 0 and mask.any():
         labels = _split(
             mask, scores[1], depth=max(0.2 * (1.0 - config.split), SHALLOWEST)

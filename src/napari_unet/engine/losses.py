@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def objective(
     """
     if output == "classes":
         return _classes(logits, targets[:, 0].long(), weight, name)
+    if output == "multilabel":
+        classes = torch.arange(1, logits.shape[1] + 1, device=logits.device)
+        column = classes.reshape(1, -1, *[1] * (logits.ndim - 2))
+        return _foreground(logits, (targets[:, :1] == column).float(), weight, name)
+    if output == "foreground" and logits.shape[1] == 2:  # their softmax is a sigmoid
+        logits = logits[:, 1:] - logits[:, :1]
     loss = _foreground(logits[:, :1], targets[:, :1], weight, name)
     if output == "instances":
         loss = loss + DISTANCE_WEIGHT * _distance(logits[:, 1:], targets[:, 1:], weight)

@@ -17,8 +17,13 @@ from napari_unet.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_unet.engine.networks import Network
+    from napari_unet.engine.networks import AnyNetwork
     from napari_unet.engine.spec import Activation
+
+FROZEN = (
+    "{name} cannot be fine-tuned, because frozen programs cannot be trained: their "
+    "weights are sealed in code; open a state dict of the same network instead."
+)
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,18 @@ class Model:
     spec : meaning of input and output
     """
 
-    network: Network
+    network: AnyNetwork
     spec: ModelSpec
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.network.parameters()).device
+        """Where the network computes."""
+        return self.network.device
+
+    @property
+    def trainable(self) -> bool:
+        """Whether there are weights to learn with."""
+        return next(self.network.parameters(), None) is not None
 
     def scores(self, x: Tensor) -> Tensor:
         """Return the scores (N, K, [Z,] Y, X), 0 to 1, of a normalised ``x``."""
@@ -73,7 +83,8 @@ def revised(model: Model, changes: Mapping[str, Any]) -> Model:
     CheckpointError
         If the changes do not fit the network.
     """
-    sources = {**model.spec.sources, **dict.fromkeys(changes, "chosen")}
+    facts = [f if f != "architecture" else "input_scaling" for f in changes]
+    sources = {**model.spec.sources, **dict.fromkeys(facts, "chosen")}
     fields = _merged(model.spec.model_dump(), {**changes, "sources": sources})
     try:
         spec = ModelSpec.model_validate(fields)

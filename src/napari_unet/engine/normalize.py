@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,16 @@ class Statistics:
     """Per channel: normalised = (raw - offset) / scale, both (C,) float64.
 
     ``clip`` (2, C) holds what raw intensities are limited to before, where they are.
+    The result is multiplied by ``gain``, ``shift`` is added, and it is limited to
+    ``limits``, where there are any.
     """
 
     offset: NDArray[np.float64]
     scale: NDArray[np.float64]
     clip: NDArray[np.float64] | None = None
+    gain: float = 1.0
+    shift: float = 0.0
+    limits: tuple[float, float] | None = None
 
     @property
     def constant(self) -> bool:
@@ -43,10 +48,25 @@ def statistics(image: NDArray[Any], normalization: Normalization) -> Statistics:
     normalization : what to measure
     """
     if normalization.kind == "fixed":
-        return _fixed(normalization, len(image))
-    pairs = [_offset_and_scale(_sample(channel), normalization) for channel in image]
-    offset, scale = np.array(pairs, np.float64).T
-    return Statistics(offset, scale)
+        measured = _fixed(normalization, len(image))
+    else:
+        offset, scale = np.array(_measured(image, normalization), np.float64).T
+        measured = Statistics(offset, scale)
+    return replace(
+        measured,
+        gain=normalization.gain, shift=normalization.shift, limits=normalization.limits,
+    )  # fmt: skip
+
+
+def _measured(
+    image: NDArray[Any], normalization: Normalization
+) -> list[tuple[float, float]]:
+    """Return offset and scale of each channel."""
+    samples = [_sample(channel) for channel in image]
+    if normalization.together:
+        pair = _offset_and_scale(np.concatenate(samples), normalization)
+        return [pair] * len(samples)
+    return [_offset_and_scale(sample, normalization) for sample in samples]
 
 
 def _fixed(normalization: Normalization, channels: int) -> Statistics:
@@ -68,6 +88,13 @@ def _sample(channel: NDArray[Any]) -> NDArray[Any]:
 
 
 def _offset_and_scale(
+    values: NDArray[Any], normalization: Normalization
+) -> tuple[float, float]:
+    offset, scale = _plain_pair(values, normalization)
+    return offset, scale and scale + normalization.eps  # a constant one stays so
+
+
+def _plain_pair(
     values: NDArray[Any], normalization: Normalization
 ) -> tuple[float, float]:
     if normalization.kind == "percentile":
@@ -92,7 +119,7 @@ def normalize(tile: NDArray[Any], stats: Statistics) -> NDArray[np.float32]:
 
     Returns
     -------
-    normalised : like ``tile``, float32; a constant channel is 0
+    normalised : like ``tile``, float32; a constant channel is 0 before gain and shift
     """
     column = (-1,) + (1,) * (tile.ndim - 1)
     # 32-bit integers and doubles lose their last digits in float32: subtract first
@@ -102,4 +129,9 @@ def normalize(tile: NDArray[Any], stats: Statistics) -> NDArray[np.float32]:
     if stats.clip is not None:
         tile = tile.clip(*(limit.astype(exact).reshape(column) for limit in stats.clip))
     shifted = tile - stats.offset.astype(exact).reshape(column)
-    return np.asarray(shifted / scale.reshape(column), np.float32)
+    scaled = shifted / scale.reshape(column)
+    if (stats.gain, stats.shift) != (1.0, 0.0):
+        scaled = scaled * stats.gain + stats.shift
+    if stats.limits is not None:
+        scaled = scaled.clip(*stats.limits)
+    return np.asarray(scaled, np.float32)

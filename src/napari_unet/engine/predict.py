@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from napari_unet.engine.axes import arrange
+from napari_unet.engine.axes import arrange, in_channel_order
 from napari_unet.engine.config import PredictConfig, TileDone
 from napari_unet.engine.device import (
     choose_dtype,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LARGEST_CORE = {2: 1024, 3: 96}  # pixels; more gains no speed
 BYTES_PER_PIXEL_AND_CHANNEL = 36  # measured: 33 for the seed network in float32
+UNKNOWN_WIDTH = 64  # channels, for a program; most U-Nets have fewer at full size
 
 
 @dataclass(frozen=True)
@@ -136,15 +137,16 @@ def predict_steps(
     began = time.perf_counter()
     spec = model.spec
     arranged = arrange(image, axes, spec.architecture, config.channel)
-    stats = statistics(arranged.image, spec.normalization)
-    window = _window(arranged.image.shape[1:], region)
+    picture = in_channel_order(arranged.image, spec.channel_order)
+    stats = statistics(picture, spec.normalization)
+    window = _window(picture.shape[1:], region)
     stack, inner = window[: -spec.architecture.dims], window[-spec.architecture.dims :]
     labels = np.zeros([part.stop - part.start for part in window], np.int32)
     kept = _room(labels.shape, spec) if config.keep_scores else None
     runner = _TileRunner(model, stats, config, prod(labels.shape[: len(stack)]))
     highest = 0
     for index in product(*(range(part.start, part.stop) for part in stack)):
-        plane = arranged.image[_all_channels(index)]
+        plane = picture[_all_channels(index)]
         scores = yield from runner.scores(plane, inner)
         place = tuple(i - part.start for i, part in zip(index, stack, strict=True))
         labels[place], highest = _numbered(scores, spec, config, highest)
@@ -182,14 +184,21 @@ class _TileRunner:
         self.dtype = choose_dtype(config.precision, model.device)
         self.planes_left = planes
         self.done = 0
+        self.tiled = False
         self.core = self.wanted = config.tile or self._affordable_core()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know of how it went."""
-        if self.core == self.wanted:
-            return ()
-        return (f"tile reduced to {self.core} pixels to fit into memory",)
+        said = []
+        if self.core != self.wanted:
+            said.append(f"tile reduced to {self.core} pixels to fit into memory")
+        if self.tiled and not self.model.network.local:
+            said.append(
+                "this network measures all that it sees, so its tiles of "
+                f"{self.core} pixels may differ at their borders"
+            )
+        return tuple(said)
 
     def scores(
         self, plane: NDArray[Any], region: Slices
@@ -199,6 +208,7 @@ class _TileRunner:
         result = _room(extent, self.model.spec)
         whole = todo = self._plan(plane, region)
         self.planes_left -= 1
+        self.tiled = self.tiled or len(todo) > 1
         while todo:
             scores = self._attempt(plane, todo[0])
             if scores is None:
@@ -220,7 +230,8 @@ class _TileRunner:
     def _affordable_core(self) -> int:
         """Return the largest core whose features fit into half of the free memory."""
         architecture = self.model.spec.architecture
-        cost = BYTES_PER_PIXEL_AND_CHANNEL * architecture.widths[0]
+        widest = next(iter(architecture.widths), UNKNOWN_WIDTH)
+        cost = BYTES_PER_PIXEL_AND_CHANNEL * widest
         cost += 4 * (architecture.in_channels + 3 * architecture.out_channels)
         pixels = free_memory(self.model.device) // 2 // cost
         side = int(pixels ** (1 / architecture.dims)) - 2 * self.model.network.halo
@@ -290,7 +301,7 @@ def _summary(
     labels: NDArray[np.int32], spec: ModelSpec, stats: Statistics,
     notes: tuple[str, ...], seconds: float,
 ) -> str:  # fmt: skip
-    if spec.output == "classes":
+    if not spec.gives_objects:
         present = np.count_nonzero(np.bincount(labels.ravel()))
         found = f"{present} of {spec.architecture.out_channels} classes"
     else:
@@ -334,7 +345,7 @@ def _numbered(
 ) -> tuple[NDArray[np.int32], int]:
     """Return a plane's labels, objects above ``highest``, and the new highest id."""
     found = labels_from_scores(scores, spec.output, config)
-    if spec.output != "classes":
+    if spec.gives_objects:
         found[found > 0] += highest
         highest = max(highest, int(found.max(initial=0)))
     return found, highest

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_unet.engine.axes import arrange, check_labels
+from napari_unet.engine.axes import arrange, check_labels, in_channel_order
 from napari_unet.engine.instances import as_objects, targets_from_labels
 from napari_unet.engine.normalize import normalize, statistics
 from napari_unet.errors import LabelsError
@@ -84,7 +84,8 @@ def planes(example: Example, spec: ModelSpec) -> list[Plane]:
     check_labels(example.labels, shape)
     _check_classes(example.labels, spec)
     trusted = _trusted(example, shape)
-    stats = statistics(arranged.image, spec.normalization)
+    picture = in_channel_order(arranged.image, spec.channel_order)
+    stats = statistics(picture, spec.normalization)
     found = []
     for index in product(*map(range, shape[: -spec.architecture.dims])):
         if not trusted[index].any():
@@ -95,7 +96,7 @@ def planes(example: Example, spec: ModelSpec) -> list[Plane]:
             labels = as_objects(labels)
         found.append(
             Plane(
-                normalize(arranged.image[channels], stats),
+                normalize(picture[channels], stats),
                 labels,
                 targets_from_labels(labels, spec.output),
                 trusted[index][np.newaxis].astype(np.float32),
@@ -116,11 +117,11 @@ def _trusted(example: Example, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def _check_classes(labels: NDArray[Any], spec: ModelSpec) -> None:
-    count = spec.architecture.out_channels
-    if spec.output == "classes" and labels.size and int(labels.max()) >= count:
+    highest = spec.architecture.out_channels - (spec.output == "classes")
+    if not spec.gives_objects and labels.size and int(labels.max()) > highest:
         raise LabelsError(
             f"The labels hold class {int(labels.max())}, the model knows classes 0 to "
-            f"{count - 1}: correct the labels or choose another model."
+            f"{highest}: correct the labels or choose another model."
         )
 
 
@@ -145,9 +146,10 @@ class Sampler:
         dims, stride = spec.architecture.dims, spec.architecture.stride
         # a multiple of the stride; volumes are cropped to a comparable number of voxels
         side = config.crop if dims == 2 else round(config.crop ** (2 / 3))
-        self.crop = max(round(side / stride), 1) * stride
+        # two cells at least: an instance norm of the coarsest level needs them
+        self.crop = max(round(side / stride), 2) * stride
         self.centres = [self._possible_centres(plane) for plane in training]
-        discrete = spec.output == "classes"
+        discrete = not spec.gives_objects
         self.augment = (
             augmentation(dims, config.seed, discrete=discrete)
             if config.augment

@@ -10,6 +10,7 @@ from napari_unet.engine.config import Frozen
 from napari_unet.engine.graph import GraphSpec
 
 Output = Literal["instances", "foreground", "classes", "multilabel"]
+OBJECTS: tuple[Output, ...] = ("instances", "foreground")  # give numbered objects
 Activation = Literal["sigmoid", "softmax", "none"]
 Source = Literal["read", "inferred", "guessed", "chosen"]
 
@@ -57,7 +58,55 @@ class UNetSpec(Frozen):
         return ("linear up-sampling",) if self.upsampling == "interpolate" else ()
 
 
-Architecture = Annotated[UNetSpec | GraphSpec, Field(discriminator="kind")]
+class ProgramSpec(Frozen):
+    """What is known of a network that only its own program can compute.
+
+    Measured by running the program. ``stride`` and ``halo`` are pixels as in GraphSpec,
+    ``local`` tells whether the halo is all that an output pixel depends on. ``fit``
+    says what happens to sizes that the program does not take: it takes all of them
+    ("itself"), the image is padded to a multiple of the stride ("pad"), or it is put
+    together from overlapping pieces of the only ``size`` it takes ([Z,] Y, X; "fixed").
+    """
+
+    kind: Literal["program"] = "program"
+    family: Literal["TorchScript", "torch.export", "ONNX"]
+    dims: Literal[2, 3]
+    in_channels: Annotated[int, Field(ge=1, le=1024)]
+    out_channels: Annotated[int, Field(ge=1, le=1024)]
+    stride: Annotated[int, Field(ge=1, le=4096)] = 1
+    halo: Annotated[int, Field(ge=0, le=65536)] = 0
+    local: bool = True
+    fit: Literal["itself", "pad", "fixed"] = "pad"
+    size: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = ()
+    traits: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _halo_lies_on_the_grid(self) -> ProgramSpec:
+        if self.halo % self.stride:
+            raise ValueError(f"halo {self.halo} is no multiple of {self.stride}")
+        if (self.fit == "fixed") != (len(self.size) == self.dims):
+            raise ValueError(f"size {self.size} does not go with fit {self.fit!r}")
+        return self
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Nothing: a program does not show its levels."""
+        return ()
+
+    @property
+    def norm(self) -> str:
+        """Nothing that could be seen."""
+        return "none"
+
+    @property
+    def residual(self) -> bool:
+        """Nothing that could be seen."""
+        return False
+
+
+Architecture = Annotated[
+    UNetSpec | GraphSpec | ProgramSpec, Field(discriminator="kind")
+]
 
 
 class Normalization(Frozen):
@@ -69,6 +118,10 @@ class Normalization(Frozen):
     whole image, per channel. ``fixed``: raw intensities are limited to ``clip``, which
     holds (lowest, highest), then ``means`` are subtracted and the rest is divided by
     ``deviations``; each holds one value for all channels, or one per channel.
+
+    ``together`` measures all channels as one, ``eps`` is added to what is divided by.
+    Of every kind, the result is multiplied by ``gain``, ``shift`` is added, and it is
+    limited to ``limits``.
     """
 
     kind: Literal["percentile", "minmax", "zscore", "scale", "fixed", "none"] = (
@@ -80,6 +133,11 @@ class Normalization(Frozen):
     means: tuple[FiniteFloat, ...] = (0.0,)
     deviations: tuple[Annotated[FiniteFloat, Field(gt=0)], ...] = (1.0,)
     clip: tuple[tuple[FiniteFloat, FiniteFloat], ...] = ()
+    together: bool = False
+    eps: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    gain: FiniteFloat = 1.0
+    shift: FiniteFloat = 0.0
+    limits: tuple[FiniteFloat, FiniteFloat] | None = None
 
     @property
     def channels(self) -> int:
@@ -107,10 +165,19 @@ class Normalization(Frozen):
 
     def __str__(self) -> str:
         """Say it in the words of the Model panel."""
+        said = [self._kind()]
+        if (self.gain, self.shift) != (1.0, 0.0):
+            said.append(f"times {self.gain:g} plus {self.shift:g}")
+        if self.limits is not None:
+            said.append("limited to {:g} to {:g}".format(*self.limits))
+        return ", then ".join(said)
+
+    def _kind(self) -> str:
+        whole = "all channels" if self.together else "the image"
         return {
-            "percentile": f"{self.low:g} to {self.high:g} percentile of the image",
-            "minmax": "darkest to brightest pixel of the image",
-            "zscore": "mean and standard deviation of the image",
+            "percentile": f"{self.low:g} to {self.high:g} percentile of {whole}",
+            "minmax": f"darkest to brightest pixel of {whole}",
+            "zscore": f"mean and standard deviation of {whole}",
             "scale": f"intensities divided by {self.divisor:g}",
             "fixed": self._fixed(),
             "none": "raw intensities",
@@ -137,9 +204,11 @@ class Layout(Frozen):
     """How the weights lay in the file, for saving them so again.
 
     ``wrapper`` names the dictionaries around them, outermost first; ``prefix`` is what
-    every key began with.
+    every key began with; ``complete`` says that the network holds every weight of the
+    file, so that the maker's own programs can read what is saved.
     """
 
+    complete: bool = False
     wrapper: tuple[str, ...] = ()
     prefix: str = ""
 
@@ -153,7 +222,7 @@ class ModelSpec(Frozen):
         foreground score, then the distance to the object's boundary divided by its
         largest value in that object;
     ``foreground``
-        one foreground score;
+        one foreground score, or that of the background and then that of the foreground;
     ``classes``
         one score per class, background first.
     ``multilabel``
@@ -186,11 +255,10 @@ class ModelSpec(Frozen):
     @model_validator(mode="after")
     def _channels_agree(self) -> ModelSpec:
         channels = self.architecture.out_channels
-        expected = {"instances": 2, "foreground": 1}.get(self.output, channels)
-        if channels != expected:
-            raise ValueError(
-                f"{self.output} output needs {expected} channels, not {channels}"
-            )
+        if self.output == "instances" and channels != 2:
+            raise ValueError(f"instances output needs 2 channels, not {channels}")
+        if self.output == "foreground" and channels > 2:
+            raise ValueError(f"foreground output needs 1 or 2 channels, not {channels}")
         if self.output == "classes" and channels < 2:
             raise ValueError("classes output needs at least 2 channels")
         if self.classes and len(self.classes) != channels:
@@ -209,7 +277,38 @@ class ModelSpec(Frozen):
     @property
     def likely_activation(self) -> Activation:
         """What makes scores of logits."""
-        return self.activation or ("softmax" if self.output == "classes" else "sigmoid")
+        if self.activation is not None:
+            return self.activation
+        two = self.output == "foreground" and self.architecture.out_channels == 2
+        return "softmax" if self.output == "classes" or two else "sigmoid"
+
+    def source(self, fact: str) -> Source:
+        """Return how a field is known; what a foreign file does not say is a guess."""
+        if fact == "activation" and self.activation is None:
+            fact = "output"
+        own = self.sources.get("architecture", "read") == "read"
+        known = own or fact in ("architecture", "input_scaling")
+        return self.sources.get(fact, "read" if known else "guessed")
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences on what was guessed."""
+        what = {
+            "architecture": "all of the network's layout",
+            "output": f'what the output means ("{self.output}")',
+            "normalization": f'the normalization ("{self.normalization}")',
+            "input_scaling": "how the network scales its input",
+        }
+        return [
+            f"The file does not say {guess}, it was guessed: check a prediction by eye."
+            for fact, guess in what.items()
+            if self.source(fact) == "guessed"
+        ]
+
+    @property
+    def gives_objects(self) -> bool:
+        """Whether predictions are numbered objects, rather than classes."""
+        return self.output in OBJECTS
 
 
 def seed_unet(in_channels: int = 3, out_channels: int = 1) -> UNetSpec:

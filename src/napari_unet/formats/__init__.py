@@ -12,7 +12,15 @@ from napari_unet.formats.bundled import bundled_models
 if TYPE_CHECKING:
     from napari_unet.formats.registry import load_model, save_model
 
-__all__ = ["bundled_models", "load_model", "save_model"]
+SAVE_SUFFIXES = {
+    ".safetensors": "napari_unet model, with all that is known of it",
+    ".zip": "BioImage.IO package, for the model zoo and other programs",
+    ".onnx": "ONNX, for programs that only predict",
+    ".pt2": "exported PyTorch program, predicts without this program",
+    ".pth": "PyTorch weights under the names of the library they came from",
+}
+
+__all__ = ["SAVE_SUFFIXES", "bundled_models", "load_model", "save_model"]
 
 
 def __getattr__(name: str) -> Any:

@@ -91,8 +91,8 @@ def save(model: Model, path: Path) -> None:
     OutputError
         If the file cannot be written.
     """
-    weights = {
-        key: value.detach().cpu().contiguous()
+    weights = {  # copies: safetensors refuses one weight under two names
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in model.network.state_dict().items()
     }
     metadata = {

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
+from mmap import ACCESS_READ, mmap
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 import torch
 
-from napari_unet.errors import CheckpointError
+from napari_unet.engine.spec import UNetSpec
+from napari_unet.errors import CheckpointError, OutputError
+from napari_unet.formats.safe_pickle import load_pickle, reason
 from napari_unet.formats.weights import understood
 from napari_unet.formats.wrappers import unwrap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from typing import Any
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from napari_unet.engine.model import Model
     from napari_unet.formats.reading import Contents
 
+SUFFIXES = (".pth", ".pt")
+ARCHIVE = b"PK\x03\x04"
 PICKLE = tuple(b"\x80" + bytes([n]) for n in range(2, 6))
 MOST_OPERATIONS = 5_000_000
 
@@ -30,7 +35,7 @@ MOST_OPERATIONS = 5_000_000
 def matches(path: Path, head: bytes) -> bool:
     """Tell whether a file is a zip archive or a pickle, as ``torch.save`` writes."""
     del path
-    return head.startswith((b"PK\x03\x04", *PICKLE))
+    return head.startswith((ARCHIVE, *PICKLE))
 
 
 def load(path: Path, wanted: str = "") -> Model:
@@ -59,10 +64,10 @@ def contents(path: Path) -> list[Contents]:
     """
     remarks = _check_archive(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_pickle(path)
     except UnpicklingError as error:
         raise CheckpointError(
-            f"{path.name} holds code or Python objects, or is damaged; expected plain "
+            f"{path.name} holds {reason(error)}; expected plain "
             "weights, and nothing was run: save network.state_dict() again."
         ) from error
     networks = unwrap(path.name, path.stem, content)
@@ -71,16 +76,47 @@ def contents(path: Path) -> list[Contents]:
     return [network.remarked(*remarks) for network in networks]
 
 
+def save(model: Model, path: Path) -> None:
+    """Write a state dict in the maker's own layout: the same keys and wrappers.
+
+    Parameters
+    ----------
+    model : opened from such a file, or made by this program
+    path : written in place; ``save_model`` gives a temporary name
+
+    Raises
+    ------
+    OutputError
+        If the model did not come from a state dict, or only part of it was kept.
+    """
+    layout = model.spec.layout
+    own = isinstance(model.spec.architecture, UNetSpec)
+    if not (layout.complete or own):
+        raise OutputError(
+            f"{model.spec.name} was not opened from a PyTorch state dict that is used "
+            "whole, so it has no layout of its maker: save it as .safetensors."
+        )
+    weights = model.network.state_dict()
+    content: dict[str, Any] = {
+        layout.prefix + key: value.detach().cpu().clone()
+        for key, value in weights.items()
+    }
+    for name in reversed(layout.wrapper):
+        content = {name: content}
+    torch.save(content, path)
+
+
 def _check_archive(path: Path) -> tuple[str, ...]:
     """Refuse archives that are cut short, packed, or fail their checksums."""
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            if file.read(4) == b"PK\x03\x04":
-                raise CheckpointError(
-                    f"{path.name} is cut short, its end is missing: copy it again."
-                )
+    with path.open("rb") as file:  # as torch tells its two kinds of files apart
+        archived = file.read(len(ARCHIVE)) == ARCHIVE
+    if not archived:
         _check_claims(path)
         return ()
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(
+            f"{path.name} is cut short, its end is missing: copy it again."
+        )
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         _check_members(path, members)
@@ -120,12 +156,12 @@ def _check_claims(path: Path) -> None:
     before it reads; the size is the largest number before each mark of a storage.
     """
     held = path.stat().st_size
-    with path.open("rb") as file:
+    with path.open("rb") as whole, mmap(whole.fileno(), 0, access=ACCESS_READ) as file:
         for _ in range(5):  # magic number, protocol, machine, content, names
-            if not file.peek(1):
+            if file.tell() == held:
                 return
             recent: list[int] = []
-            for count, (operation, argument, _) in enumerate(pickletools.genops(file)):
+            for count, (operation, argument, _) in enumerate(_operations(file)):
                 if count > MOST_OPERATIONS:
                     raise CheckpointError(
                         f"{path.name} is no checkpoint: choose another file."
@@ -137,6 +173,11 @@ def _check_claims(path: Path) -> None:
                         f"{path.name} states {max(recent):,} numbers and holds "
                         f"{held:,} bytes: copy it again."
                     )
+
+
+def _operations(file: mmap) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
+    """Yield the operations of the next pickle in a file."""
+    return pickletools.genops(cast("IO[bytes]", file))  # it can read all that is asked
 
 
 def _check_size(path: Path, weights: Mapping[str, Tensor]) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from napari_unet.engine.evidence import likely_input
 from napari_unet.engine.model import Model
 from napari_unet.engine.networks import build
-from napari_unet.engine.spec import Layout
+from napari_unet.engine.spec import Layout, Normalization
 from napari_unet.errors import CheckpointError
 from napari_unet.formats.families import recognise
+
+CENTRED, SPREAD_OUT = 0.2, 0.4  # mean and spread of images with mean 0 and spread 1
+NOT_SCALED = 2.0  # a mean above it is one of raw intensities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_unet.engine.networks import Network
-    from napari_unet.engine.spec import Architecture
+    from napari_unet.engine.spec import Architecture, ModelSpec
     from napari_unet.formats.reading import Contents
 
 
@@ -36,15 +40,23 @@ def check_weights(name: str, weights: Mapping[str, Tensor]) -> None:
     CheckpointError
         For NaN or infinity, integer or complex weights, and negative variances.
     """
+    seen: set[tuple[int, tuple[int, ...]]] = set()
     for key, tensor in weights.items():
-        if tensor.ndim == 0 and not tensor.is_floating_point():
-            continue  # a counter
+        same = (tensor.data_ptr(), tuple(tensor.shape))
+        if same in seen or (tensor.ndim == 0 and not tensor.is_floating_point()):
+            continue  # another name of it, or a counter
+        seen.add(same)
+        if not tensor.numel():
+            raise CheckpointError(
+                f"{name}: the weight {key} is empty, expected numbers: save "
+                "network.state_dict() again."
+            )
         if not tensor.is_floating_point():
             raise CheckpointError(
                 f"{name}: the weight {key} is {str(tensor.dtype)[6:]}, expected "
                 "floating point numbers: export the network without quantisation."
             )
-        if not bool(torch.isfinite(tensor).all()):
+        if not _finite(tensor):
             raise CheckpointError(
                 f"{name}: the weight {key} holds NaN or infinity, so its training "
                 "failed: take an earlier checkpoint."
@@ -54,6 +66,14 @@ def check_weights(name: str, weights: Mapping[str, Tensor]) -> None:
                 f"{name}: the variance {key} is negative, so the file is damaged: "
                 "copy it again."
             )
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Tell whether no number is NaN or infinite; one pass where all is well."""
+    with torch.no_grad():
+        if bool(torch.isfinite(tensor.sum())):  # either would be in the sum
+            return True
+        return bool(torch.isfinite(tensor).all())
 
 
 def understood(networks: list[Contents], wanted: str = "") -> Model:
@@ -85,13 +105,40 @@ def understood(networks: list[Contents], wanted: str = "") -> Model:
             f"{places}; expected one: save the state_dict() of the one that you want."
         )
     contents, reading = found[0]
-    spec = reading.spec.model_copy(
-        update={"layout": Layout(wrapper=contents.wrapper, prefix=contents.prefix)}
+    layout = Layout(
+        complete=reading.weights.keys() >= contents.weights.keys(),
+        wrapper=contents.wrapper,
+        prefix=contents.prefix,
     )
+    spec = reading.spec.model_copy(update={"layout": layout})
     if any(value.element_size() < 4 for value in reading.weights.values()):
         half = "stored in half precision, computed in single"
         spec = spec.model_copy(update={"remarks": (*spec.remarks, half)})
-    return Model(assemble(spec.architecture, reading.weights, contents.name), spec)
+    network = assemble(spec.architecture, reading.weights, contents.name)
+    return Model(network, _with_likely_scaling(spec, network))
+
+
+def _with_likely_scaling(spec: ModelSpec, network: Network) -> ModelSpec:
+    """Return the spec with what the first batch norm tells of the training images."""
+    seen = likely_input(network) if spec.source("normalization") == "guessed" else None
+    if seen is None:
+        return spec
+    mean, spread = max(seen.mean, key=abs), max(seen.std)
+    remark = (
+        f"trained on intensities around {mean:.3g}, with a spread of {spread:.2g}, as "
+        "its first batch norm tells"
+    )
+    told = {"remarks": (*spec.remarks, remark)}
+    kind: Literal["zscore", "none"]
+    if abs(mean) < CENTRED and spread > SPREAD_OUT:
+        kind = "zscore"
+    elif mean > NOT_SCALED:
+        kind = "none"
+    else:
+        return spec.model_copy(update=told)
+    sources = {**spec.sources, "normalization": "inferred"}
+    chosen = Normalization(kind=kind)
+    return spec.model_copy(update={**told, "normalization": chosen, "sources": sources})
 
 
 def assemble(spec: Architecture, weights: Mapping[str, Tensor], name: str) -> Network:
@@ -100,7 +147,7 @@ def assemble(spec: Architecture, weights: Mapping[str, Tensor], name: str) -> Ne
     Parameters
     ----------
     spec : the architecture that the file states, or that was read off its weights
-    weights : tensors by name; copied, as float32
+    weights : tensors by name; taken over, or copied where two share their memory
     name : of the file, for messages
 
     Raises
@@ -127,6 +174,21 @@ def assemble(spec: Architecture, weights: Mapping[str, Tensor], name: str) -> Ne
                 "weights of the network that it describes: save it again."
             )
     complete = {k: torch.zeros((), dtype=torch.long) for k in counters}
-    complete |= {k: v.to(expected[k].dtype, copy=True) for k, v in weights.items()}
+    complete |= _of_their_own(weights, expected)
     network.load_state_dict(complete, assign=True)
     return network.eval()
+
+
+def _of_their_own(
+    weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return weights in the expected types; those that share memory are copied."""
+    seen: set[int] = set()
+    own = {}
+    for key, value in weights.items():
+        storage = value.untyped_storage()
+        alone = storage.nbytes() == value.numel() * value.element_size()
+        shared = not alone or storage.data_ptr() in seen or not value.is_contiguous()
+        seen.add(storage.data_ptr())
+        own[key] = value.to(expected[key].dtype, copy=shared)
+    return own

@@ -1,5 +1,6 @@
 """The networks; ``build(architecture)`` makes the one that is described."""
 
+from napari_unet.engine.networks.any_network import AnyNetwork
 from napari_unet.engine.networks.network import (
     Network,
     build,
@@ -7,4 +8,4 @@ from napari_unet.engine.networks.network import (
     pad_to_multiple,
 )
 
-__all__ = ["Network", "build", "he_normal", "pad_to_multiple"]
+__all__ = ["AnyNetwork", "Network", "build", "he_normal", "pad_to_multiple"]

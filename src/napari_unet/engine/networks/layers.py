@@ -33,7 +33,8 @@ def layer(node: Node, dims: int) -> nn.Module:
 
     conv, conv_transpose : inputs, outputs, kernel, stride, padding, dilation, groups,
         bias; conv: padding_mode; conv_transpose: output_padding
-    norm : kind (batch, instance, group), channels, groups, eps, momentum, affine, track
+    norm : kind (batch, instance, group, channel), channels, groups, eps, momentum,
+        affine, track
     linear : inputs, outputs, bias. prelu : count. dropout : rate
     """
     return _LAYERS[node.op](dims, **node.options)
@@ -63,7 +64,17 @@ def _norm(
         return INSTANCE[dims](channels, eps, momentum, affine, track)
     if kind == "group":
         return nn.GroupNorm(groups, channels, eps, affine)
+    if kind == "channel":
+        return ChannelNorm(channels, eps, affine)
     raise ValueError(f"a norm of the kind {kind!r}")
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Norm over the channels of each pixel on its own, as in transformers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` (N, C, ...) with mean 0 and deviation 1 at each pixel."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 def _linear(dims: int, inputs: int, outputs: int, bias: bool = True) -> nn.Module:
@@ -207,9 +218,10 @@ def _add(dims: int, first: Tensor, *others: Tensor) -> Tensor:
 
 
 def _multiply(dims: int, first: Tensor, *others: Tensor) -> Tensor:
-    del dims
+    """Multiply; a flat value (N, C) is spread over all pixels."""
     for other in others:
-        first = first * other
+        flat = other.ndim < first.ndim
+        first = first * (other[(..., *(None,) * dims)] if flat else other)
     return first
 
 

@@ -8,8 +8,11 @@ from torch import nn
 from torch.nn import functional
 
 from napari_unet.engine.graph import GraphSpec, users
+from napari_unet.engine.networks.any_network import AnyNetwork
 from napari_unet.engine.networks.layers import WEIGHTED, apply, layer
 from napari_unet.engine.networks.unet import unet_graph
+from napari_unet.engine.spec import ProgramSpec
+from napari_unet.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.spec import Architecture
 
 
-class Network(nn.Module):
+class Network(AnyNetwork):
     """The network of a graph, in 2D or 3D.
 
     Parameters
@@ -133,7 +136,18 @@ def he_normal(network: nn.Module) -> None:
 
 
 def build(architecture: Architecture) -> Network:
-    """Return a network of this architecture, its weights as torch makes them."""
+    """Return a network of this architecture, its weights as torch makes them.
+
+    Raises
+    ------
+    CheckpointError
+        For a program, which cannot be built from its description.
+    """
     if isinstance(architecture, GraphSpec):
         return Network(architecture)
+    if isinstance(architecture, ProgramSpec):
+        raise CheckpointError(
+            f"The network is known as a {architecture.family} program only, expected "
+            "its layers: open the file of the program itself."
+        )
     return Network(unet_graph(architecture))

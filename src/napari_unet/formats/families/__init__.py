@@ -11,7 +11,22 @@ from typing import TYPE_CHECKING, Protocol
 from napari_unet.engine.builder import Misfit
 from napari_unet.engine.networks import build
 from napari_unet.errors import CheckpointError
-from napari_unet.formats.families import milesial, own
+from napari_unet.formats.families import (
+    milesial,
+    monai_attention,
+    monai_basic_unet,
+    monai_dynunet,
+    monai_nested,
+    monai_segresnet,
+    monai_unet,
+    nnunet,
+    own,
+    pytorch3dunet,
+    smp,
+    torch_em,
+    unknown,
+)
+from napari_unet.formats.families.unknown_refusals import NoUNet
 
 if TYPE_CHECKING:
     from napari_unet.formats.reading import Contents, Reading
@@ -26,7 +41,11 @@ class Family(Protocol):
         """Return how it understands the weights, None where they are not its own."""
 
 
-FAMILIES: tuple[Family, ...] = (own, milesial)
+FAMILIES: tuple[Family, ...] = (
+    own, milesial, smp, pytorch3dunet, torch_em, monai_attention, monai_unet,
+    monai_basic_unet, monai_nested,
+    monai_dynunet, monai_segresnet, nnunet,
+)  # fmt: skip
 
 
 def recognise(contents: Contents) -> Reading:
@@ -42,11 +61,18 @@ def recognise(contents: Contents) -> Reading:
         If no family fits; the sentence says what comes nearest, and what is wrong.
     """
     nearly: list[str] = []
-    for family in FAMILIES:
+    claimed = False
+    for family in (*FAMILIES, unknown):
+        if claimed and family is unknown:
+            break  # of a known network something is lost: no other reading is better
         try:
             reading = family.read(contents)
+        except NoUNet as other:
+            nearly.append(f"holds {other}")
+            continue
         except Misfit as misfit:
             nearly.append(f"looks like {family.NAME}, but {misfit}")
+            claimed = True
             continue
         if reading is None:
             continue

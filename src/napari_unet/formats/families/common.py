@@ -9,6 +9,7 @@ from napari_unet.engine.spec import ModelSpec
 from napari_unet.formats.reading import Reading
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from napari_unet.engine.builder import Builder
@@ -23,7 +24,7 @@ def dims_of(shapes: dict[str, tuple[int, ...]]) -> int:
     return max(set(ranks), key=ranks.count) if ranks else 2
 
 
-def numbered(shapes: dict[str, tuple[int, ...]], pattern: str) -> list[int]:
+def numbered(shapes: Iterable[str], pattern: str) -> list[int]:
     r"""Return the sorted numbers that keys have at the group of a pattern.
 
     ``numbered(shapes, r"down(\d+)\.")`` is [1, 2, 3, 4] for a network of four such.
@@ -69,4 +70,4 @@ def reading(
 
 def likely_output(channels: int) -> Output:
     """Return what foreign networks with so many channels usually give."""
-    return "foreground" if channels == 1 else "classes"
+    return "foreground" if channels <= 2 else "classes"

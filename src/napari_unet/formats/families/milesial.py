@@ -36,12 +36,15 @@ def read(contents: Contents) -> Reading | None:
 def _read(
     contents: Contents, shapes: dict[str, tuple[int, ...]],
     first: str, down: str, up: str,
-) -> Reading:  # fmt: skip
+) -> Reading | None:  # fmt: skip
     kernel = shapes[f"{first}.0.weight"]
     if len(kernel) < 4:
         raise Misfit(f"{first}.0.weight has {len(kernel)} axes")
     b = Builder(dims_of(shapes), kernel[1], shapes)
-    x = _double(b, 0, first)
+    try:
+        x = _double(b, 0, first)
+    except Misfit:
+        return None  # somebody's own variation, such as one without batch norm
     skips = [x]
     for number in numbered(shapes, r"down(\d{1,2})\."):
         x = _double(b, b.pool(x), down.format(number))

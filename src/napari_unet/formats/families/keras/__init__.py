@@ -1,0 +1,1 @@
+"""Keras' networks: descriptions, weights, and the graphs that they become."""
