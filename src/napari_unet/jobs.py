@@ -24,6 +24,8 @@ class Job(Generic[T]):
     total : number of steps, 0 when unknown
     accept : takes the result, on the main thread
     lane : one network job runs at a time; short jobs run beside it
+    interrupt : makes a step that waits for another process end at once, by raising
+        Interrupted; called from another thread when the user cancels
     """
 
     title: str
@@ -31,6 +33,7 @@ class Job(Generic[T]):
     total: int
     accept: Callable[[T], None]
     lane: Lane = "network"
+    interrupt: Callable[[], None] | None = None
 
 
 def run_now(job: Job[T], on_event: Callable[[Any], Any] | None = None) -> T:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from napari_unet.engine.corrections import Corrections
 from napari_unet.errors import LabelsError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from napari_unet.engine.corrections import Corrections
     from napari_unet.engine.protect import Region
     from napari_unet.engine.spec import ModelSpec
 
@@ -62,6 +63,48 @@ class OpenImage:
         """Tell whether there are corrections that were not saved."""
         changed = self.corrections.revision != self.saved_revision
         return changed and bool(self.corrections.tally())
+
+    def follow(self, dims: int, instances: bool, model: str) -> None:
+        """Let empty labels be of the kind that a model gives.
+
+        Parameters
+        ----------
+        dims, instances : of the model, and whether it gives objects
+        model : its name
+
+        Raises
+        ------
+        LabelsError
+            If corrections of another kind are there.
+        """
+        corrections = self.corrections
+        if (corrections.dims, corrections.instances) == (dims, instances):
+            return
+        if corrections.tally():
+            kinds = {True: "objects", False: "classes"}
+            raise LabelsError(
+                f"The labels hold corrected {kinds[corrections.instances]}, the model "
+                f"{model} gives {dims}D {kinds[instances]}: predict into a new layer."
+            )
+        corrections.dims, corrections.instances = dims, instances
+
+
+def open_image(
+    name: str, image: Any, axes: str, labels: NDArray[Any] | None,
+    kind: tuple[int, bool],
+) -> OpenImage:  # fmt: skip
+    """Return an image with its labels, checked; see ``Session.add_image``."""
+    from napari_unet.engine.axes import check_axes, check_labels
+
+    axes = check_axes(axes, len(image.shape))
+    shape = shape_without_channels(image.shape, axes)
+    if labels is None:
+        labels = np.zeros(shape, np.int32)
+    check_labels(labels, shape)
+    check_range(labels)
+    dims, instances = kind
+    corrections = Corrections(labels, dims=dims, instances=instances)
+    return OpenImage(name, image, axes, corrections)
 
 
 def check_range(labels: NDArray[Any]) -> None:

@@ -2,56 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from psygnal import Signal
 
 from napari_unet.engine.config import PredictConfig
-from napari_unet.engine.corrections import Corrections
-from napari_unet.errors import LabelsError, TrainingError, UnetError
+from napari_unet.errors import TrainingError
+from napari_unet.formats.interrupt import Interrupt
 from napari_unet.jobs import Job
 from napari_unet.opened import (
-    OpenImage,
     bounded,
-    check_range,
-    shape_without_channels,
+    open_image,
     with_context,
 )
-from napari_unet.steps import finetune_on, predict_into, relabel_into
+from napari_unet.opened_model import Opening, OpenModel, Version
+from napari_unet.steps import (
+    finetune_on,
+    load_from,
+    look_at,
+    predict_into,
+    relabel_into,
+    revise,
+    save_to,
+    write_labels_to,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from napari_unet.engine.config import FinetuneConfig, LabelsConfig
     from napari_unet.engine.finetune import FinetuneResult
+    from napari_unet.engine.look import Look
     from napari_unet.engine.model import Model
     from napari_unet.engine.protect import Merged, Region
+    from napari_unet.opened import OpenImage
     from napari_unet.steps import Predicted
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Version:
-    """A model that the user kept; number 1 is the one that was loaded."""
-
-    number: int
-    model: Model
-    note: str
-
-
-@dataclass
-class _State:
-    """What can change; replaced only on the main thread."""
-
-    versions: list[Version] = field(default_factory=list)
-    current: int = 0
-    draft: FinetuneResult | None = None
 
 
 class Session:
@@ -61,10 +51,11 @@ class Session:
     images_changed = Signal()
     labels_changed = Signal(object, object)  # OpenImage, window or None
     draft_changed = Signal()
+    look_changed = Signal()
 
     def __init__(self) -> None:
         self.images: list[OpenImage] = []
-        self._state = _State()
+        self._state = OpenModel()
 
     # -- model and versions
 
@@ -77,8 +68,7 @@ class Session:
     @property
     def version(self) -> Version | None:
         """The version in use."""
-        numbers = {version.number: version for version in self._state.versions}
-        return numbers.get(self._state.current)
+        return self._state.in_use
 
     @property
     def versions(self) -> list[Version]:
@@ -90,50 +80,133 @@ class Session:
         """A finished fine-tuning that is neither kept nor dropped."""
         return self._state.draft
 
-    def set_model(self, model: Model, note: str = "as loaded") -> None:
-        """Start anew with a model as version 1."""
-        self._state = _State([Version(1, model, note)], current=1)
+    def set_model(
+        self, model: Model, note: str = "as loaded", opening: Opening | None = None
+    ) -> None:
+        """Start anew with a model as version 1.
+
+        Parameters
+        ----------
+        model : for the next prediction
+        note : on where it is from
+        opening : how its file was opened, so that it can be read in another way
+        """
+        self._state = OpenModel([Version(1, model, note)], current=1, opening=opening)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell that the model is another one."""
         self.model_changed.emit()
         self.draft_changed.emit()
+        self.look_changed.emit()
 
     def load_job(
         self, path: str | Path, *, device: str = "auto", trust: bool = False
     ) -> Job[Model]:
-        """Open a checkpoint."""
+        """Open a checkpoint, a bundled model, or one of BioImage.IO by its id."""
+        opening, interrupt = Opening(str(path), device, trust), Interrupt()
+        return Job(
+            f"Loading {path}", load_from(opening, interrupt), 1,
+            lambda model: self.set_model(model, opening=opening),
+            interrupt=interrupt.call,
+        )  # fmt: skip
 
-        def steps() -> Generator[None, None, Model]:
-            from napari_unet.formats import load_model
+    # -- what is known of the model
 
-            yield
-            return load_model(path, device=device, trust=trust)
+    def revise_model(self, changes: Mapping[str, Any]) -> Job[Model] | None:
+        """Change what is known of the model in use; its weights stay the same.
 
-        return Job(f"Loading {path}", steps(), 1, self.set_model)
+        Parameters
+        ----------
+        changes : fields of ModelSpec by name, as for ``load_model(overrides=...)``
 
-    def save_model_job(self, path: Path, number: int | None = None) -> Job[Path]:
-        """Write a version of the model, the current one unless a number is given."""
-        model = self._model_of(number)
+        Returns
+        -------
+        job : where the file must be opened again ("reading") or the network made
+            anew ("architecture"); None: it is done
 
-        def steps() -> Generator[None, None, Path]:
-            from napari_unet.formats import save_model
+        Raises
+        ------
+        UnetError
+            If no model is loaded, the changes do not fit it, or a reading is asked for
+            of a version that was fine-tuned.
+        """
+        state, model = self._state, self._state.model_of()
+        number = state.current
+        interrupt = Interrupt()
+        if "reading" in changes:
+            steps = load_from(state.reopening(changes), interrupt)
+        elif "architecture" in changes:
+            steps = revise(model, changes)
+        else:
+            from napari_unet.engine.model import revised
 
-            yield
-            return save_model(model, path)
+            self._take_revised(state, number, revised(model, changes), changes)
+            return None
+        return Job(
+            f"Changing {model.spec.name}", steps, 1,
+            lambda changed: self._take_revised(state, number, changed, changes),
+            interrupt=interrupt.call,
+        )  # fmt: skip
 
-        return Job(f"Saving model to {path}", steps(), 1, lambda _: None, "short")
+    def _take_revised(
+        self, state: OpenModel, number: int, model: Model, changes: Mapping[str, Any]
+    ) -> None:
+        state.put(number, model, changes)
+        if state is self._state:  # else another model was loaded meanwhile
+            self.model_changed.emit()
+            self.look_changed.emit()
 
-    def _model_of(self, number: int | None = None) -> Model:
-        for version in self._state.versions:
-            if version.number == (number or self._state.current):
-                return version.model
-        raise UnetError("No model is loaded: choose one in the Model panel first.")
+    @property
+    def look(self) -> Look | None:
+        """What the last quick look found of the model in use."""
+        return self._state.look
+
+    def look_job(self, name: str, image: Any, axes: str) -> Job[Look]:
+        """Look at the middle of an image: whether guesses about the model are likely.
+
+        Parameters
+        ----------
+        name : of the image
+        image, axes : as for ``add_image``; nothing is written
+
+        Raises
+        ------
+        UnetError
+            If no model is loaded.
+        """
+        model = self._state.model_of()
+
+        def accept(look: Look) -> None:
+            if self.model is model:
+                self._state.look = look
+                self.look_changed.emit()
+
+        return Job(
+            f"Checking {model.spec.name} on {name}",
+            look_at(model, image, axes, self._state.reopened), 0, accept,
+            "short" if model.trainable else "network",  # a program runs one call
+            model.network.interrupt,
+        )  # fmt: skip
+
+    def save_model_job(
+        self, path: Path, number: int | None = None, **asked: Any
+    ) -> Job[Path]:
+        """Write a version of the model, the current one unless a number is given.
+
+        Parameters
+        ----------
+        path : its ending chooses the format
+        number : of the version
+        asked : what the format asks for, such as authors; see ``save_model``
+        """
+        steps = save_to(self._state.model_of(number), path, asked)
+        return Job(f"Saving model to {path}", steps, 1, lambda _: None, "short")
 
     def restore(self, number: int) -> None:
         """Make a version the one in use."""
-        self._model_of(number)
-        self._state.current = number
-        self._state.draft = None
-        self.model_changed.emit()
-        self.draft_changed.emit()
+        self._state.use(number)
+        self._tell()
 
     # -- images
 
@@ -154,17 +227,7 @@ class Session:
         LabelsError
             If the labels do not fit the image.
         """
-        from napari_unet.engine.axes import check_axes, check_labels
-
-        axes = check_axes(axes, len(image.shape))
-        shape = shape_without_channels(image.shape, axes)
-        if labels is None:
-            labels = np.zeros(shape, np.int32)
-        check_labels(labels, shape)
-        check_range(labels)
-        dims, instances = self._kind()
-        corrections = Corrections(labels, dims=dims, instances=instances)
-        opened = OpenImage(name, image, axes, corrections)
+        opened = open_image(name, image, axes, labels, self._kind())
         self.images.append(opened)
         self.images_changed.emit()
         return opened
@@ -174,7 +237,7 @@ class Session:
         if self.model is None:
             return 2, True
         spec = self.model.spec
-        return spec.architecture.dims, spec.output != "classes"
+        return spec.architecture.dims, spec.gives_objects
 
     def remove_image(self, opened: OpenImage) -> None:
         """Forget an image and its corrections."""
@@ -202,8 +265,8 @@ class Session:
         UnetError
             If no model is loaded, or the labels are of another kind than it gives.
         """
-        model = self._model_of()
-        self._check_kind(opened, model)
+        model = self._state.model_of()
+        opened.follow(*self._kind(), model.spec.name)
         config = (config or PredictConfig()).model_copy(update={"keep_scores": True})
         shape = opened.corrections.labels.shape
         region = bounded(region, shape)
@@ -213,22 +276,8 @@ class Session:
         return Job(
             f"Predicting {opened.name}", steps, 0,
             lambda predicted: self._take_prediction(opened, predicted),
+            interrupt=model.network.interrupt,
         )  # fmt: skip
-
-    def _check_kind(self, opened: OpenImage, model: Model) -> None:
-        """Let empty layers follow the model; refuse to mix objects and classes."""
-        dims, instances = self._kind()
-        corrections = opened.corrections
-        if (corrections.dims, corrections.instances) == (dims, instances):
-            return
-        if corrections.tally():
-            kinds = {True: "objects", False: "classes"}
-            raise LabelsError(
-                f"The labels hold corrected {kinds[corrections.instances]}, the model "
-                f"{model.spec.name} gives {dims}D {kinds[instances]}: predict into a "
-                "new layer."
-            )
-        corrections.dims, corrections.instances = dims, instances
 
     def _take_prediction(self, opened: OpenImage, predicted: Predicted) -> None:
         merged = self._fresh(opened, predicted)
@@ -290,17 +339,12 @@ class Session:
         """Write an image's labels as TIFF or PNG."""
         snapshot = opened.corrections.snapshot()
 
-        def steps() -> Generator[None, None, Path]:
-            from napari_unet.io.images import write_labels
-
-            yield
-            return write_labels(path, snapshot.labels)
-
         def accept(_: Path) -> None:
             opened.saved_revision = snapshot.revision
             self.labels_changed.emit(opened, None)
 
-        return Job(f"Saving masks to {path}", steps(), 1, accept, "short")
+        steps = write_labels_to(path, snapshot.labels)
+        return Job(f"Saving masks to {path}", steps, 1, accept, "short")
 
     # -- finetune
 
@@ -312,7 +356,7 @@ class Session:
         TrainingError
             If nothing is corrected in the kind of labels that the model gives.
         """
-        model = self._model_of()
+        model = self._state.model_of()
         kind = self._kind()
         fitting = [
             opened for opened in self.images
@@ -336,37 +380,17 @@ class Session:
 
     def keep(self) -> None:
         """Make the finished fine-tuning a new version, and use it."""
-        draft, base = self._state.draft, self.version
-        if draft is None or base is None:
-            raise UnetError(
-                "There is no finished fine-tuning to keep: start one first."
-            )
-        number = self._state.versions[-1].number + 1
-        provenance = {
-            **draft.model.spec.provenance,
-            f"version {number}": f"fine-tuned from version {base.number}: "
-            f"{draft.summary}",
-        }
-        spec = draft.model.spec.model_copy(update={"provenance": provenance})
-        model = replace(draft.model, spec=spec)
-        self._state.versions.append(Version(number, model, draft.summary))
-        self._state.current, self._state.draft = number, None
-        self.model_changed.emit()
-        self.draft_changed.emit()
+        self._state.keep()
+        self._tell()
 
     def revert(self) -> None:
         """Drop a finished fine-tuning; without one, go back a version."""
-        if self._state.draft is not None:
-            self._state.draft = None
-            self.draft_changed.emit()
+        if self._state.draft is None:
+            self._state.use_earlier()
+            self._tell()
             return
-        numbers = [version.number for version in self._state.versions]
-        earlier = [number for number in numbers if number < self._state.current]
-        if not earlier:
-            raise UnetError(
-                "This is the first version: there is nothing to go back to."
-            )
-        self.restore(earlier[-1])
+        self._state.draft = None
+        self.draft_changed.emit()
 
     @property
     def unsaved(self) -> list[OpenImage]:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet import zoo
+from napari_unet.errors import CheckpointError, ImageError
 from napari_unet.opened import KeptScores
+from napari_unet.zoo_download import bioimageio_id, fetch_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from numpy.typing import NDArray
 
     from napari_unet.engine.config import FinetuneConfig, LabelsConfig, PredictConfig
     from napari_unet.engine.finetune import FinetuneResult
+    from napari_unet.engine.look import Alternative, Look
     from napari_unet.engine.model import Model
     from napari_unet.engine.protect import Merged, Region, Snapshot
+    from napari_unet.formats.interrupt import Interrupt
     from napari_unet.opened import OpenImage
+    from napari_unet.opened_model import Opening
 
 KEPT_BYTES = 2**30  # scores kept for the sliders
+MOST_READINGS = 6  # that a look tries; each opens the file again
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,100 @@ class Predicted:
     region: Region
     kept: KeptScores | None
     summary: str
+
+
+def load_from(
+    opening: Opening, interrupt: Interrupt | None = None
+) -> Generator[Any, None, Model]:
+    """Open a model, downloaded first if it is in BioImage.IO's zoo only."""
+    from napari_unet.formats import load_model
+
+    yield
+    place: str | Path = opening.source
+    name = "" if is_here(opening.source) else bioimageio_id(opening.source)
+    if name:
+        place = yield from fetch_steps(name)
+    model = load_model(
+        place, device=opening.device, trust=opening.trust,
+        overrides=opening.changes, interrupt=interrupt,
+    )  # fmt: skip
+    zoo.remember(place)
+    return model
+
+
+def is_here(source: str) -> bool:
+    """Tell whether a model is bundled or a file or folder that exists."""
+    from napari_unet.formats import bundled_models
+
+    return source in bundled_models() or Path(source).expanduser().exists()
+
+
+def revise(model: Model, changes: Mapping[str, Any]) -> Generator[None, None, Model]:
+    """Change what is known of a model's network."""
+    from napari_unet.engine.model import revised
+
+    yield
+    return revised(model, changes)
+
+
+def save_to(
+    model: Model, path: Path, asked: Mapping[str, Any]
+) -> Generator[None, None, Path]:
+    """Write a model in the format of the path's ending."""
+    from napari_unet.formats import save_model
+
+    yield
+    return save_model(model, path, **asked)
+
+
+def write_labels_to(
+    path: Path, labels: NDArray[np.int32]
+) -> Generator[None, None, Path]:
+    """Write labels as TIFF or PNG."""
+    from napari_unet.io.images import write_labels
+
+    yield
+    return write_labels(path, labels)
+
+
+def look_at(
+    model: Model, image: Any, axes: str, opening: Opening | None
+) -> Generator[Any, None, Look]:
+    """Look at the middle of an image, and try what was guessed otherwise.
+
+    Nobody may have asked for it, so an image that does not fit is no error.
+    """
+    from napari_unet.engine.look import Look, alternatives_of, look_steps
+
+    others = [*alternatives_of(model), *_readings(model, opening)]
+    try:
+        return (yield from look_steps(model, image, axes, others))
+    except (ImageError, CheckpointError) as error:
+        return Look(reason=str(error))
+
+
+def _readings(model: Model, opening: Opening | None) -> list[Alternative]:
+    """Return the other ways in which the weights of a file can be understood."""
+    from napari_unet.engine.look import Alternative
+    from napari_unet.formats import load_model
+
+    spec = model.spec
+    chosen = spec.source("reading") == "chosen"
+    if opening is None or chosen or not is_here(opening.source):
+        return []
+    others = [one for one in spec.readings if one != spec.reading]
+
+    def make(reading: str) -> Model:
+        changed = opening.changed({"reading": reading})
+        return load_model(
+            changed.source, device=str(model.device), trust=changed.trust,
+            overrides=changed.changes,
+        )  # fmt: skip
+
+    return [
+        Alternative(f'the reading "{each}"', {"reading": each}, partial(make, each))
+        for each in others[:MOST_READINGS]
+    ]
 
 
 def predict_into(

@@ -11,7 +11,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 
 from napari_unet.engine.config import EpochDone, StepDone, TileDone
-from napari_unet.errors import UnetError
+from napari_unet.errors import Interrupted, UnetError
 from napari_unet.jobs import Job
 from napari_unet.qt.job_runner import JobRunner
 
@@ -128,6 +128,24 @@ def test_cancel_closes_the_steps_in_their_thread(watched: Watched) -> None:
     assert watched.ends == [("job", "cancelled")]
     assert closed_in[0] is not threading.main_thread()
     assert accepted == []
+
+
+def test_cancel_ends_a_step_that_waits(watched: Watched) -> None:
+    waits, ended = threading.Event(), threading.Event()
+
+    def waiting() -> Generator[int, None, None]:
+        yield 1
+        waits.set()
+        ended.wait(20)
+        raise Interrupted("The wait was interrupted.")
+
+    told = len(notification_manager.records)
+    watched.runner.run(Job("job", waiting(), 0, print, interrupt=ended.set))
+    watched.qtbot.waitUntil(waits.is_set)
+    watched.runner.cancel()
+    watched.wait()
+    assert watched.ends == [("job", "cancelled")]
+    assert len(notification_manager.records) == told
 
 
 def test_a_result_on_its_way_is_dropped_by_cancel(watched: Watched) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QMainWindow, QMessageBox
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari import Viewer
-    from napari.layers import Image
     from qtpy.QtWidgets import QWidget
 
     from napari_unet.engine.protect import Region
@@ -49,6 +48,7 @@ class Bench(QObject):
 
     corrections_changed = Signal()  # strokes, acceptances, predictions, saved
     layers_changed = Signal()
+    models_listed = Signal(object)  # entries of the zoo
     said = Signal(str, str)  # panel, one sentence
     requested = Signal(str)  # an action's name, from a shortcut
 
@@ -63,6 +63,7 @@ class Bench(QObject):
         self._tally_timer = QTimer(self, singleShot=True, interval=TALLY_PAUSE)
         self._tally_timer.timeout.connect(self.corrections_changed)
         self._to_show: list[OpenImage] = []
+        self._chosen: Callable[[], Image | None] = lambda: None
         self.session.labels_changed.connect(self._on_session_labels_changed)
         self.runner.ended.connect(self._on_runner_ended)
         viewer.layers.events.inserted.connect(self._on_layers_inserted)
@@ -89,6 +90,19 @@ class Bench(QObject):
             layer for layer in self.viewer.layers
             if isinstance(layer, kind) and not layer.metadata.get("unet overlay")
         ]  # fmt: skip
+
+    def choose_image(self, layer: Image | None) -> None:
+        """Take note of the image that the user works on."""
+        self._chosen = (lambda: None) if layer is None else ref(layer)
+
+    @property
+    def image(self) -> Image | None:
+        """The image that the user works on: the chosen one, or the last one."""
+        images = self.layers(Image)
+        chosen = self._chosen()
+        if any(layer is chosen for layer in images):
+            return chosen
+        return images[-1] if images else None
 
     def opened_of(self, layer: Labels | None) -> OpenImage | None:
         """Return the image whose corrections a labels layer shows."""

@@ -14,7 +14,7 @@ from napari_unet.qt.plot import CurvePlot
 
 if TYPE_CHECKING:
     from napari_unet.engine.finetune import FinetuneResult
-    from napari_unet.session import Version
+    from napari_unet.opened_model import Version
 
 NOTICEABLE = 0.005  # smaller changes of a score are none
 MORE = ("batch", "crop", "held_out", "norm_learns", "augment", "loss", "seed")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import time
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +15,39 @@ from napari.utils import progress
 from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_unet.engine.config import EpochDone, StepDone, TileDone
-from napari_unet.errors import UnetError
+from napari_unet.engine.config import (
+    BytesDone,
+    EpochDone,
+    LookDone,
+    StepDone,
+    TileDone,
+)
+from napari_unet.errors import Interrupted, UnetError
 
 if TYPE_CHECKING:
     from napari_unet.jobs import Job
 
 log = logging.getLogger(__name__)
 SHORTEST_PAUSE = 0.1  # seconds between two progress events (fact F11)
+LONGEST_END = 20_000  # milliseconds that a last step may take when Python exits
 # napari imports these for its first Labels layer, which would stop the window for 0.5 s
 LATE_IMPORTS = ("pandas", "skimage.color.colorconv")
+
+
+@cache
+def _wait_at_exit() -> None:
+    """Let jobs end before Python does; napari waits only where its event loop quits.
+
+    A thread that tells a deleted object of its progress would abort the process.
+    """
+    atexit.register(_end_all)
+
+
+def _end_all() -> None:
+    try:
+        WorkerBase.await_workers(LONGEST_END)
+    except RuntimeError:
+        log.warning("a job did not end in time")
 
 
 class JobWorker(WorkerBase):
@@ -33,6 +58,12 @@ class JobWorker(WorkerBase):
         self.job = job
         self.command: object = None
         self._reported = 0.0
+
+    def quit(self) -> None:
+        """Ask the job to end after its step, or in it where it only waits."""
+        super().quit()
+        if self.job.interrupt is not None:
+            self.job.interrupt()
 
     def work(self) -> Any:
         """Return the job's result; None when it was cancelled."""
@@ -45,6 +76,9 @@ class JobWorker(WorkerBase):
                 self._report(steps.send(command))
         except StopIteration as end:
             return end.value
+        except Interrupted:
+            if not self.abort_requested:
+                raise
         finally:
             steps.close()
         return None
@@ -112,6 +146,7 @@ class JobRunner(QObject):
         self._start(job)
 
     def _start(self, job: Job[Any]) -> None:
+        _wait_at_exit()
         worker = JobWorker(job)
         self._workers[job.lane] = worker
         bar = progress(total=job.total or 0, desc=job.title)
@@ -144,7 +179,7 @@ class JobRunner(QObject):
             self.cancel(lane)
 
     def _on_yielded(self, job: Job[Any], event: Any, bar: progress) -> None:
-        if isinstance(event, (TileDone, StepDone)):
+        if isinstance(event, (TileDone, StepDone, BytesDone, LookDone)):
             done, total = fraction_of(event)
             bar.total = total
             bar.update(done - bar.n)
@@ -179,7 +214,9 @@ class JobRunner(QObject):
             self._start(self._waiting.pop(0))
 
 
-def fraction_of(event: TileDone | StepDone) -> tuple[int, int]:
-    """Return how many steps are done, and of how many."""
-    done = event.done if isinstance(event, TileDone) else event.step
+def fraction_of(
+    event: TileDone | StepDone | BytesDone | LookDone,
+) -> tuple[int, int]:
+    """Return how many steps (or bytes) are done, and of how many."""
+    done = event.step if isinstance(event, StepDone) else event.done
     return done, event.total

@@ -1,42 +1,54 @@
-"""Step 1: load a checkpoint and see what it is."""
+"""Step 1: load a checkpoint, see what it is, change what was guessed of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFileDialog,
     QFormLayout,
-    QLabel,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_unet.engine.config import PredictConfig
+from napari_unet.engine.config import BytesDone, PredictConfig
 from napari_unet.formats.bundled import bundled_models
+from napari_unet.formats.sniff import SUFFIXES
 from napari_unet.qt.forms import ConfigForm
+from napari_unet.qt.model_facts import Facts, heading
+from napari_unet.qt.model_finder import Finder
+from napari_unet.qt.model_form import SpecForm
+from napari_unet.qt.model_look import LookRow
 from napari_unet.qt.parts import Panel, enable, folded
 
 if TYPE_CHECKING:
-    from napari_unet.engine.spec import ModelSpec
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
-CHECKPOINTS = "Checkpoints (*.safetensors *.pt *.pth *.ckpt);;All files (*)"
+    from napari_unet.zoo import Entry
+
+ENDINGS = " ".join(f"*{suffix}" for suffix in SUFFIXES)
+CHECKPOINTS = f"Checkpoints ({ENDINGS});;All files (*)"
 FIELDS = ("precision", "tile", "tta")
+SOURCE_TIP = (
+    "A bundled model, the path of a checkpoint file or folder, or an id of BioImage.IO;"
+    "\na file or folder can be dropped anywhere on this panel"
+)
 
 
 class ModelPanel(Panel):
-    """Choose a checkpoint, load it, read what it expects and gives."""
+    """Choose a checkpoint, load it, read and change what it expects and gives."""
 
     name = "model"
     title = "Model"
 
     def __init__(self, bench: Any) -> None:
         super().__init__(bench)
+        self.setAcceptDrops(True)
         self.source = self._make_source()
         browse = self.button(
             "browse", "Browse...", "Choose a checkpoint file", self._on_browse_clicked
@@ -45,39 +57,78 @@ class ModelPanel(Panel):
             "load", "Load", "Open this checkpoint; nothing in it is executed",
             self._on_load_clicked,
         )  # fmt: skip
-        self.row(self.source, browse, self.load)
-        self.facts = self._make_facts()
+        row = self.row(self.source, browse, self.load)
+        row.setStretch(0, 1)
+        for narrow in (browse, self.load):
+            narrow.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.finder = self._make_finder()
+        self.facts = Facts()
+        self.rows.addWidget(self.facts)
+        self.form = self._make_form()
+        self.look = self._make_look()
         self.device = self._make_device()
         self.rows.addWidget(self._make_more())
         self.rows.addWidget(self.summary)
         bench.session.model_changed.connect(self._on_session_model_changed)
         bench.runner.busy_changed.connect(self._on_runner_busy_changed)
+        bench.runner.progressed.connect(self._on_runner_progressed)
         bench.runner.ended.connect(self._on_runner_ended)
         self._on_session_model_changed()
+
+    # -- what is shown
 
     def _make_source(self) -> QComboBox:
         source = QComboBox()
         source.setObjectName("unet.model.source")
-        source.setToolTip("A bundled model, or the path of a checkpoint file")
+        source.setToolTip(SOURCE_TIP)
         source.setEditable(True)
         source.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         source.addItems(bundled_models())
         source.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        source.setMaxVisibleItems(20)
+        source.lineEdit().setAcceptDrops(False)  # else a file's address is typed there
         source.lineEdit().returnPressed.connect(self._on_return_pressed)
         return source
 
-    def _make_facts(self) -> dict[str, QLabel]:
-        """Add the rows Expects, Gives and Scaling."""
-        form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
-        facts = {}
-        for title in ("Expects", "Gives", "Scaling"):
-            facts[title] = QLabel()
-            facts[title].setWordWrap(True)
-            form.addRow(title, facts[title])
-        self.form = form
-        self.rows.addLayout(form)
-        return facts
+    def _make_finder(self) -> Finder:
+        folder = self.button(
+            "folder", "Folder...", "Choose a folder whose models are listed here",
+            lambda: None,
+        )  # fmt: skip
+        finder = Finder(self.bench, folder)
+        finder.chosen.connect(self.source.setEditText)
+        finder.wanted.connect(self._load)
+        self.bench.models_listed.connect(self._on_bench_models_listed)
+        self.rows.addWidget(folded("Find a model", finder))
+        return finder
+
+    def _make_form(self) -> SpecForm:
+        form = SpecForm()
+        self.apply = self.button(
+            "apply", "Apply changes", "Use the model with what was changed here",
+            self._on_apply_clicked,
+        )  # fmt: skip
+        form.valueChanged.connect(self._update_apply)
+        self.rows.addWidget(form)
+        self.rows.addWidget(folded("Change what was read or inferred", form.rest))
+        self.rows.addWidget(self.apply)
+        return form
+
+    def _make_look(self) -> LookRow:
+        look = self.button(
+            "look", "Check on the open image",
+            "Predict the middle of the open image; say if the scores look wrong, and\n"
+            "try other settings for what was guessed",
+            lambda: None,
+        )  # fmt: skip
+        use = self.button(
+            "use", "Use suggestion", "Change the model to what looked best",
+            lambda: None,
+        )  # fmt: skip
+        row = LookRow(self.bench, look, use)
+        row.suggested.connect(self._revise)
+        self.rows.addWidget(row)
+        return row
 
     def _make_device(self) -> QComboBox:
         device = QComboBox()
@@ -87,7 +138,10 @@ class ModelPanel(Panel):
             "Takes effect with the next load."
         )
         device.addItems(["auto", "cpu", "cuda", "mps"])
-        self.form.addRow("Device", device)
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow(heading("Device"), device)
+        self.rows.addLayout(form)
         return device
 
     def _make_more(self) -> QWidget:
@@ -99,11 +153,14 @@ class ModelPanel(Panel):
         self.trust = QCheckBox("I trust this file")
         self.trust.setObjectName("unet.model.trust")
         self.trust.setToolTip(
-            "Lets formats that are programs run (none of today's formats is one)"
+            "Lets files that are programs run (TorchScript, pt2); tick it only for "
+            "files of people you know"
         )
         layout.addWidget(form)
         layout.addWidget(self.trust)
         return folded("More", content)
+
+    # -- what the user does
 
     def _on_form_changed(self, config: PredictConfig) -> None:
         chosen = {name: getattr(config, name) for name in FIELDS}
@@ -114,8 +171,7 @@ class ModelPanel(Panel):
             self, "Open a checkpoint", "", CHECKPOINTS
         )
         if path:
-            self.source.setEditText(path)
-            self._on_load_clicked()
+            self._load(path)
 
     def _on_return_pressed(self) -> None:
         """Load; a combo box reports each Return twice."""
@@ -137,47 +193,89 @@ class ModelPanel(Panel):
         if self.bench.run(self.name, make):
             self.summary.setText(f"Loading {Path(path).name} ...")
 
+    def _load(self, source: str) -> None:
+        self.source.setEditText(source)
+        self._on_load_clicked()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Take files and folders."""
+        if _dropped(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Load what was dropped; of several, the first."""
+        paths = _dropped(event)
+        if paths:
+            event.acceptProposedAction()
+            self._load(paths[0])
+
+    def _on_apply_clicked(self) -> None:
+        self.bench.try_now(self.name, lambda: self._revise(self.form.changes()))
+
+    def _revise(self, changes: dict[str, Any]) -> None:
+        """Change the model, and look whether it fits the open image now."""
+        session = self.bench.session
+        before = session.model
+        self.bench.run(self.name, session.revise_model, changes)
+        if session.model is not before:
+            self.look.look_quietly()
+
+    # -- what changes
+
+    def showEvent(self, event: Any) -> None:
+        """List the models when the panel is first seen."""
+        super().showEvent(event)
+        if not self.finder.entries:
+            QTimer.singleShot(0, self.finder.refresh)
+
+    def _on_bench_models_listed(self, entries: list[Entry]) -> None:
+        """Offer recent files in the source box, which keeps its text."""
+        text = self.source.currentText()
+        recent = [entry.source for entry in entries if entry.kind == "recent"]
+        self.source.clear()
+        self.source.addItems([*bundled_models(), *recent])
+        self.source.setEditText(text)
+
     def _on_runner_busy_changed(self, busy: bool) -> None:
         enable(self.load, "another job is running" if busy else "")
 
+    def _on_runner_progressed(self, job: Any, event: Any) -> None:
+        if isinstance(event, BytesDone):
+            of = f" of {event.total / 1e6:.0f}" if event.total else ""
+            self.summary.setText(f"Downloading: {event.done / 1e6:.0f}{of} MB")
+
     def _on_runner_ended(self, job: Any, problem: str) -> None:
-        if job.title.startswith("Loading") and problem:
+        if not job.title.startswith(("Loading", "Changing")):
+            return
+        if problem:
             self.summary.setText(problem)
+        else:
+            self.finder.refresh()
+            self.look.look_quietly()
+
+    def _update_apply(self) -> None:
+        reason = "" if self.form.touched else "nothing is changed"
+        if self.bench.session.model is None:
+            reason = "no model is loaded"
+        enable(self.apply, reason)
 
     def _on_session_model_changed(self) -> None:
         version = self.bench.session.version
+        self.facts.setValue(version.model.spec if version else None)
+        self.form.setEnabled(version is not None)
+        self.form.rest.setEnabled(version is not None)
+        self._update_apply()
         if version is None:
-            for label in self.facts.values():
-                label.setText("-")
             self.summary.setText("No model is loaded.")
             return
-        model = version.model
-        texts = describe(model.spec)
-        for title, label in self.facts.items():
-            label.setText(texts[title])
-            label.setTextFormat(Qt.TextFormat.PlainText)
+        self.form.setValue(version.model.spec)
         self.summary.setText(
-            f"{model.spec.name}, version {version.number}, on {model.device}"
+            f"{version.model.spec.name}, version {version.number}, "
+            f"on {version.model.device}"
         )
 
 
-def describe(spec: ModelSpec) -> dict[str, str]:
-    """Return what the Model panel says of a spec, with where each fact is from."""
-    network = spec.architecture
-    channels = network.in_channels
-    kind = {1: "grey image", 3: "colour image"}.get(channels, f"{channels} channels")
-    size = f"; trained at {spec.pixel_size[-1]:g} um/pixel" if spec.pixel_size else ""
-    gives = {
-        "instances": "objects (foreground and boundary distance)",
-        "foreground": "objects (foreground)",
-        "classes": f"{network.out_channels} classes",
-    }[spec.output]
-
-    def source(name: str) -> str:
-        return spec.sources.get(name, "read from the file")
-
-    return {
-        "Expects": f"{network.dims}D {kind}, any size{size} ({source('architecture')})",
-        "Gives": f"{gives} ({source('output')})",
-        "Scaling": f"{spec.normalization} ({source('normalization')})",
-    }
+def _dropped(event: QDropEvent) -> list[str]:
+    """Return the paths of files and folders that are being dropped."""
+    urls = event.mimeData().urls() if event.mimeData().hasUrls() else []
+    return [url.toLocalFile() for url in urls if url.isLocalFile()]

@@ -165,12 +165,23 @@ class PredictPanel(Panel):
 
     def _on_image_changed(self, _: Any = None) -> None:
         layer = self.image.layer
+        self.bench.choose_image(layer)
         model = self.bench.session.model
         spec = model.spec.architecture if model else None
-        self.axes.setText("" if layer is None else layer_axes(layer, spec))
+        self.axes.setText(self._likely_axes(layer, spec))
         self.labels.box.value = self.bench.labels_of(layer)
         self._update_channels()
         self._update_buttons()
+
+    def _likely_axes(self, layer: Any, spec: Any) -> str:
+        """Return axis letters; none, and why, where the model cannot take the image."""
+        if layer is None:
+            return ""
+        try:
+            return layer_axes(layer, spec)
+        except UnetError as error:
+            self.summary.setText(str(error))
+            return ""
 
     def _update_channels(self) -> None:
         layer, axes = self.image.layer, self.axes.text().upper()

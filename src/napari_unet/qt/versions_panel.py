@@ -7,6 +7,7 @@ from typing import Any
 from qtpy.QtWidgets import QListWidget
 
 from napari_unet.errors import UnetError
+from napari_unet.qt.export_dialog import ExportDialog
 from napari_unet.qt.parts import Panel, ask_save, enable
 
 NATIVE = "napari_unet model (*.safetensors)"
@@ -33,7 +34,12 @@ class VersionsPanel(Panel):
             "save", "Save model...", "Write the selected version to a file",
             self._on_save_clicked,
         )  # fmt: skip
-        self.row(self.restore, self.save)
+        self.export = self.button(
+            "export", "Export...", "Write the selected version for other programs: "
+            "BioImage.IO, ONNX, pt2, or the layout it came in",
+            lambda: bench.try_now(self.name, self._export_chosen),
+        )  # fmt: skip
+        self.row(self.restore, self.save, self.export)
         self.rows.addWidget(self.summary)
         bench.session.model_changed.connect(self._on_session_model_changed)
         bench.runner.ended.connect(self._on_runner_ended)
@@ -58,6 +64,23 @@ class VersionsPanel(Panel):
                 self.name, lambda: session.save_model_job(path, self._chosen())
             )
 
+    def _export_chosen(self) -> None:
+        """Ask for a format, what it needs and a place; write it."""
+        number, session = self._chosen(), self.bench.session
+        model = next(v.model for v in session.versions if v.number == number)
+        dialog = ExportDialog(model.spec, self)
+        if not dialog.exec():
+            return
+        suffix, asked = dialog.value()
+        kinds = f"{suffix} files (*{suffix})"
+        path = ask_save(self, "Export model", f"{model.spec.name}{suffix}", kinds)
+        if path is not None:
+            if path.suffix.lower() != suffix:
+                path = path.with_name(path.name + suffix)
+            self.bench.run(
+                self.name, lambda: session.save_model_job(path, number, **asked)
+            )
+
     def _on_session_model_changed(self) -> None:
         session = self.bench.session
         current = session.version
@@ -68,7 +91,7 @@ class VersionsPanel(Panel):
             if version is current:
                 self.list.setCurrentRow(row)
         reason = "" if current else "no model is loaded"
-        for button in (self.restore, self.save):
+        for button in (self.restore, self.save, self.export):
             enable(button, reason)
         count = len(session.versions)
         self.summary.setText(
