@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isnan
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -17,7 +18,10 @@ from napari_unet.engine.evidence import (
     statistics_matches,
     statistics_mismatch,
 )
-from napari_unet.engine.networks import Network, build
+from napari_unet.engine.networks import build
+
+if TYPE_CHECKING:
+    from napari_unet.engine.networks import Network
 
 
 def _network(*, channels: int = 1, kind: str = "relu", mode: str = "max") -> Network:

@@ -74,8 +74,8 @@ def test_a_member_that_is_too_large_or_damaged_is_said(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(b"xxxx") + 5] ^= 1
     path.write_bytes(content)
-    with opened(path) as package, pytest.raises(CheckpointError, match="checksum"):
-        package.read("in.npy", 5000)
+    with pytest.raises(CheckpointError, match="checksum of in"), opened(path):
+        pass
 
 
 def test_a_link_out_of_a_folder_is_not_followed(tmp_path: Path) -> None:

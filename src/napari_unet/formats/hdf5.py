@@ -63,13 +63,15 @@ class Hdf5:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.texts: dict[str, dict[str, str | tuple[str, ...]]] = {}
         self._h5py = _library()
+        self.taken: set[str] = set()
         self._datasets: dict[str, Any] = {}
         self._most = PACKED_AT_MOST * size + SPARE
         self._stated = self._read = 0
         self._walk(file)
 
     def array(self, path: str) -> NDArray[np.generic]:
-        """Return the numbers of a dataset."""
+        """Return the numbers of a dataset; ``taken`` remembers it."""
+        self.taken.add(path)
         with _damage(self.name):
             array: NDArray[np.generic] = self._datasets[path][()]
         return array

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 UNREADABLE = (
     zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError,
 )  # fmt: skip
+OF_TRAINING = re.compile(r"optimizer|seed_generator|top_level|metric|(^|/)_?loss")
 ZIP = b"PK\x03\x04"
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MOST_MEMBERS = 1000
@@ -189,6 +190,7 @@ def _h5(path: Path, facts: _Facts) -> Reading:
         net = net_from(parts, choices)
         dims = next(p.kernel.ndim - 2 for p in parts if p.kind == "conv")
         found = graph_of(with_volume_kinds(net, dims), PartWeights(parts), facts.major)
+        _check_taken(h5, root)
         facts.fields = choices.fields()
         return _reading(found, facts)
 
@@ -197,7 +199,18 @@ def _described(h5: Hdf5, described: Any, root: str, facts: _Facts) -> Reading:
     net = net_of(described)
     by_name = h5.names(root, "layer_names") is not None
     stored = NamedWeights(h5, root) if by_name else NumberedWeights(h5, net)
-    return _reading(graph_of(net, stored, facts.major), facts)
+    found = graph_of(net, stored, facts.major)
+    if not found.others:  # a further output has weights of its own
+        _check_taken(h5, root)
+    return _reading(found, facts)
+
+
+def _check_taken(h5: Hdf5, root: str) -> None:
+    """Refuse weights that no layer takes; what training stores is not one."""
+    for path in h5.shapes:
+        inside = path.startswith(f"{root}/" if root else "")
+        if inside and path not in h5.taken and not OF_TRAINING.search(path):
+            raise Misfit(f"no layer takes its weight {path[:80]!r}")
 
 
 # -- what it means

@@ -171,7 +171,14 @@ def opened(path: Path) -> Iterator[Package]:
             "it again."
         ) from error
     with archive:
-        yield Package(path, archive)
+        package = Package(path, archive)  # its sizes are checked before it is unpacked
+        damaged = archive.testzip()
+        if damaged:
+            raise CheckpointError(
+                f"{path.name} is damaged, the checksum of {damaged[:80]} differs: "
+                "download the package again."
+            )
+        yield package
 
 
 def is_package(path: Path) -> bool:

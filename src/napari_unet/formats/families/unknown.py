@@ -13,7 +13,6 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from napari_unet.engine.builder import Misfit
-from napari_unet.engine.spec import Normalization
 from napari_unet.formats.families.common import reading
 from napari_unet.formats.families.unknown_choices import (
     MOST_READINGS,
@@ -24,15 +23,13 @@ from napari_unet.formats.families.unknown_evidence import Evidence
 from napari_unet.formats.families.unknown_structure import structures_of
 
 if TYPE_CHECKING:
-    from napari_unet.engine.evidence import Input
     from napari_unet.engine.spec import Source
     from napari_unet.formats.families.unknown_choices import Open
     from napari_unet.formats.families.unknown_structure import Structures
     from napari_unet.formats.reading import Contents, Reading
 
 NAME = "a U-Net of someone's own"
-RAW = 4.0  # a mean intensity above this is of images that nobody scaled
-ZSCORED = 0.6  # a spread above this, around 0, is of images scaled to mean 0, spread 1
+CLEAR = 0.85  # likelihood of a reading that statistics decided
 
 
 def read(contents: Contents) -> Reading | None:
@@ -44,44 +41,20 @@ def read(contents: Contents) -> Reading | None:
         With the reason, if no U-Net fits the weights.
     """
     structures = structures_of(contents.shapes)
-    choices = _met(structures)
     evidence = Evidence(structures, contents.weights)
-    choices, way, spoke = evidence.weighed(choices)
+    choices, _, spoke = evidence.weighed(_met(structures))
     listed = _readings(structures, choices, set(contents.weights))
-    taken = contents.wanted if contents.wanted in listed else next(iter(listed))
+    chosen = contents.wanted if contents.wanted in listed else ""
+    taken = chosen or next(iter(listed))
     graph, b = structures.graph(structures.choices(listed[taken]))
     alone = len(listed) == 1
-    source: Source = "inferred" if alone else "guessed"
-    if contents.wanted in listed and contents.wanted:
-        source = "chosen"
-    remarks = [] if alone else [_remark(len(listed), spoke)]
-    normalization = Normalization()
-    if spoke and (given := evidence.given(way)) is not None:
-        remarks.append(_images(given))
-        normalization = _normalization(given)
+    clear = alone or (spoke and next(ways(choices))[0] > CLEAR)
+    source: Source = "chosen" if chosen else "inferred" if clear else "guessed"
     return reading(
         contents, graph, b, reading=taken, readings=() if alone else tuple(listed),
-        sources={"architecture": source}, remarks=tuple(remarks),
-        normalization=normalization,
+        sources={"architecture": source},
+        remarks=() if alone else (_remark(len(listed), spoke),),
     )  # fmt: skip
-
-
-def _images(given: Input) -> str:
-    mean, std = (sum(values) / len(values) for values in given)
-    return (
-        f"its first batch norm saw images of a mean of about {mean:.2g} and a spread "
-        f"of about {std:.2g}"
-    )
-
-
-def _normalization(given: Input) -> Normalization:
-    """Guess how images became what the first batch norm saw."""
-    mean, std = (sum(values) / len(values) for values in given)
-    if mean > RAW:
-        return Normalization(kind="none")
-    if abs(mean) < std / 3 and std > ZSCORED:
-        return Normalization(kind="zscore")
-    return Normalization()
 
 
 def _met(structures: Structures) -> Open:

@@ -106,10 +106,6 @@ class Evidence:
             return False
         return correlation(found) > least
 
-    def given(self, way: dict[str, str]) -> Input | None:
-        """Return mean and spread of the images that a way's first norm saw."""
-        return likely_input(self._network(way)[0])
-
     def _prepared(self, network: Network) -> bool:
         """Make images that leave enough runs; False where the network is too large."""
         size = _size(network.graph)

@@ -107,7 +107,8 @@ def unfitting(parts: Iterable[Part], unplaced: Sequence[str]) -> str:
     unplaced : keys of the convolutions that the best try found no place for
     """
     convs = [part for part in parts if part.kind == "conv"]
-    if not _expands(convs):
+    most = not unplaced or len(unplaced) > len(convs) / 3
+    if most and not _expands(convs):
         return "has convolutions but no expanding path"
     if not unplaced:
         return "its convolutions make no contracting and expanding path"
