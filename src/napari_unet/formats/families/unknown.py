@@ -17,9 +17,11 @@ from napari_unet.formats.families.common import reading
 from napari_unet.formats.families.unknown_choices import (
     MOST_READINGS,
     sentence,
+    single_changes,
     ways,
 )
 from napari_unet.formats.families.unknown_evidence import Evidence
+from napari_unet.formats.families.unknown_refusals import check_biases
 from napari_unet.formats.families.unknown_structure import structures_of
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from napari_unet.formats.reading import Contents, Reading
 
 NAME = "a U-Net of someone's own"
-CLEAR = 0.85  # likelihood of a reading that statistics decided
+CLEAR = 0.95  # likelihood of a reading that statistics decided
 
 
 def read(contents: Contents) -> Reading | None:
@@ -41,6 +43,7 @@ def read(contents: Contents) -> Reading | None:
         With the reason, if no U-Net fits the weights.
     """
     structures = structures_of(contents.shapes)
+    check_biases(contents.shapes)
     evidence = Evidence(structures, contents.weights)
     choices, _, spoke = evidence.weighed(_met(structures))
     listed = _readings(structures, choices, set(contents.weights))
@@ -68,8 +71,9 @@ def _readings(
     structures: Structures, choices: Open, keys: set[str]
 ) -> dict[str, dict[str, str]]:
     """Return the likeliest ways that use all weights, by their sentences."""
+    likeliest = list(islice(ways(choices), MOST_READINGS))
     listed: dict[str, dict[str, str]] = {}
-    for _, way in islice(ways(choices), MOST_READINGS):
+    for way in (*(way for _, way in likeliest), *single_changes(choices)):
         said = sentence(way, choices)
         if said not in listed and _uses_all(structures, way, keys):
             listed[said] = way

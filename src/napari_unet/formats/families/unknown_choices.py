@@ -148,6 +148,18 @@ def ways(choices: Open) -> Iterator[tuple[float, dict[str, str]]]:
                 heapq.heappush(heap, (-weight(after), after))
 
 
+def single_changes(choices: Open) -> Iterator[dict[str, str]]:
+    """Yield the likeliest combination with one option changed, for each option."""
+    way = {
+        name: max(options, key=lambda o: o.weight).value
+        for name, options in choices.items()
+        if options
+    }
+    for name in way:
+        for option in choices[name]:
+            yield {**way, name: option.value}
+
+
 def sentence(way: Mapping[str, str], choices: Open) -> str:
     """Say a combination in words: what is taken where more than one option is left."""
     words = [

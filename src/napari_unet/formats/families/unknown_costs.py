@@ -57,6 +57,10 @@ class Costs:
             )) if last.group else (0, frozenset())
             for last in blocks
         ]  # fmt: skip
+        several = sum(len(block.units) > 1 for block in blocks)
+        self._several = 4 * several >= len(blocks)
+        self._sizes = {len(block.units) for block in blocks[:-1]}
+        self._growing = any(b.outputs > b.inputs > blocks[0].inputs for b in blocks)
         self._beside = {block.number: self._besides(block) for block in blocks}
 
     @property
@@ -84,10 +88,10 @@ class Costs:
     def _out_of_turn(self, used: int, number: int) -> float:
         """Return little for the first and the last of a family that are left."""
         turns = self._turns[self._names[number]]
-        for order in (turns, turns[::-1]):
+        for order, cost in ((turns, 0.1), (turns[::-1], 0.15)):
             idle = next(n for n, bit in order if not used & bit)
             if idle == number:
-                return 0.1
+                return cost
         return 1.0
 
     def stay(self, state: State, block: Block) -> float:
@@ -99,6 +103,8 @@ class Costs:
             return 1.0
         if block.outputs < state.channels:
             return 0.1
+        if self._lone(block):
+            return 0.5
         return 0.0 if len(block.units) == 1 else 0.5
 
     def down(self, state: State, block: Block) -> float:
@@ -108,7 +114,8 @@ class Costs:
         if state.fresh < 0:
             cost += 1.5
         if block.outputs <= state.channels:
-            cost += 0.7 if len(block.units) == 1 else 0.3
+            usual = 0.7 if len(block.units) == 1 else 0.3
+            cost += usual if self._growing else 0.1
         return cost
 
     def stride(self, block: Block) -> float:
@@ -118,13 +125,15 @@ class Costs:
         if even or max(block.units[0].kernel) == 1:
             return 0.0 if even else 2.0
         if DOWN_WORDS.search(block.key) and (
-            DOWN_WORDS.search(name) or len(self._family_sizes()) > 1
+            DOWN_WORDS.search(name) or len(self._sizes) > 1
         ):
             return 0.05
-        return 0.8
+        return 0.2 if self._lone(block) else 0.8
 
-    def _family_sizes(self) -> set[int]:
-        return {len(block.units) for block in self.blocks[:-1]}
+    def _lone(self, block: Block) -> bool:
+        """Tell a convolution that stands alone among blocks of several."""
+        single = len(block.members) == 1 and block.inputs == block.outputs
+        return single and self._several
 
     def rise(self, block: Block) -> float:
         """Return what it costs to up-sample without weights before a block."""

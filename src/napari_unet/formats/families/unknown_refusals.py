@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_unet.engine.builder import Misfit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from napari_unet.formats.families.unknown_parts import Part
 
@@ -75,6 +75,20 @@ def check_alike(parts: Sequence[Part]) -> None:
         bare = [part for part in members if not part.bias]
         if len(members) > 3 and len(bare) == 1:
             raise Misfit(f"{bare[0].key}.bias is missing, others like it have one")
+
+
+def check_biases(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse a network where one convolution of all lacks a bias.
+
+    Raises
+    ------
+    Misfit
+        Naming the missing tensor.
+    """
+    convs = [k.removesuffix(".weight") for k, s in shapes.items() if len(s) > 3]
+    bare = [key for key in convs if f"{key}.bias" not in shapes]
+    if len(convs) > 5 and len(bare) == 1:
+        raise Misfit(f"{bare[0]}.bias is missing, all others have one")
 
 
 def check_in_a_row(parts: Sequence[Part]) -> None:

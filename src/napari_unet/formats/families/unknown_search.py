@@ -28,6 +28,7 @@ Act = Literal[
 ]
 MOST_LEVELS = 8
 NEARLY_AS_GOOD = 0.45
+ADDED = 0.25  # what an added skip costs more than one that is joined
 MOST_PROGRAMS = 3
 
 
@@ -250,17 +251,16 @@ class Search:
         gates = list(self._gates(state, skip)) or [((), state.gated, 0.0)]
         for before, gated, gate_cost in gates:
             for block in self._free(state, state.channels + skip):
-                if not block.rises:
-                    cost = self.costs.order(state, block, rising=True) + gate_cost
-                    joined = merged._replace(gated=gated)
-                    steps = (*before, Step("concat"))
-                    yield from self._run(joined, block, steps, cost)
+                cost = self.costs.order(state, block, rising=True) + gate_cost
+                joined = merged._replace(gated=gated)
+                steps = (*before, Step("concat"))
+                yield from self._after_merge(joined, block, steps, cost)
             for block in self._free(state, state.channels):
                 cost = self.costs.order(state, block, rising=True) + gate_cost
                 if skip == state.channels:
                     joined = merged._replace(gated=gated)
                     steps = (*before, Step("add"))
-                    yield from self._after_merge(joined, block, steps, cost + 0.5)
+                    yield from self._after_merge(joined, block, steps, cost + ADDED)
         for block in self._free(state, state.channels):
             cost = self.costs.order(state, block, rising=True)
             yield from self._after_merge(
@@ -332,12 +332,12 @@ class Search:
         if "concat" in acts or "add" not in acts:
             return "concat" in acts
         begin = min(acts.index(a) for a in ("add", "rise", "shuffle") if a in acts)
-        narrower = (
-            unit.outputs < unit.inputs
-            for step in steps[begin:-1] if step.act == "run"
-            for unit in self.blocks[step.number].units
-        )  # fmt: skip
-        return any(narrower)
+        return any(
+            self.blocks[step.number].rises
+            or any(u.outputs < u.inputs for u in self.blocks[step.number].units)
+            for place, step in enumerate(steps[:-1])
+            if step.act == "run" and (place >= begin or self.blocks[step.number].rises)
+        )
 
     def _program(self, steps: tuple[Step, ...], state: State, cost: float) -> Program:
         heads = []

@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from napari_unet.engine.graph import GraphSpec
     from napari_unet.formats.families.unknown_blocks import Block, Gate, Glue
     from napari_unet.formats.families.unknown_nested import Triangle
-    from napari_unet.formats.families.unknown_parts import Part
+    from napari_unet.formats.families.unknown_parts import Part, Unit
     from napari_unet.formats.families.unknown_search import Program
     from napari_unet.formats.families.unknown_squeeze import Squeeze
 
 BUDGET = 80_000  # moves that all searches may look at together
 BUDGETS = (4_000, 30_000)  # those of one search, at first and in earnest
 MOST_FLIPS = 8
-NATURAL = 2.5  # an order that costs less needs no further search
+NATURAL = 3.0  # an order that costs less needs no further search
 FAR_FETCHED = 6.0  # an order that costs more is none
 MANY_PARTS = 200
 GLUES: tuple[Glue, ...] = ("all", "chains", "none")
@@ -127,8 +127,17 @@ def _attempts(
             blocks, gates = blocks_of(units, glue)
             if all((p.blocks, p.gates) != (blocks, gates) for p in plans[-2:]):
                 plan = _plan(parts, shapes, dims, blocks, gates)
-                plans.append(replace(plan, squeezes=owners(squeezes, blocks)))
+                owned = owners(squeezes, blocks)
+                plans.append(replace(plan, squeezes=owned, odd=_odd(units, flipped)))
     return plans
+
+
+def _odd(units: list[Unit], flipped: frozenset[str]) -> float:
+    """Return what it costs to take convolutions the other way than is likely."""
+    if not flipped:
+        return 0.0
+    sizes = [k for unit in units if unit.key in flipped for k in unit.kernel]
+    return 0.3 if all(k % 2 == 0 for k in sizes) else 1.2
 
 
 def _searched(parts: list[Part], plans: list[Plan]) -> Structures:
@@ -141,15 +150,14 @@ def _searched(parts: list[Part], plans: list[Plan]) -> Structures:
             search = Search(plan.blocks, plan.gates, plan.dims, allowed)
             programs = search.programs()
             budget -= allowed - max(search.budget, 0)
-            if programs and programs[0].cost < FAR_FETCHED:
-                found.append((programs[0].cost, plan, programs))
-                if programs[0].cost < NATURAL:
+            cost = programs[0].cost + plan.odd if programs else FAR_FETCHED
+            if cost < FAR_FETCHED:
+                found.append((cost, plan, programs))
+                if cost < NATURAL:
                     return _best(parts, found, farthest[1])
             farthest = max(farthest, (search.farthest, search.unplaced))
             if budget <= 0:
                 return _best(parts, found, farthest[1])
-        if found:
-            break
     return _best(parts, found, farthest[1])
 
 

@@ -30,7 +30,7 @@ class Plan:
     """What was found of a network: its blocks, gates, tensors and norms.
 
     ``norms`` are the channels of all norms, ``hints`` their names, ``squeezes`` those
-    of each block.
+    of each block, ``odd`` what speaks against it beforehand.
     """
 
     blocks: Sequence[Block]
@@ -40,6 +40,7 @@ class Plan:
     norms: tuple[int, ...] = ()
     hints: str = ""
     squeezes: Mapping[int, tuple[Squeeze, ...]] = field(default_factory=dict)
+    odd: float = 0.0
 
     @property
     def normed(self) -> bool:
