@@ -58,6 +58,7 @@ WRAPPED: dict[str, Callable[[Weights], Any]] = {
     "module.": prefixed("module."),
     "module.model.": prefixed("module.model."),
     "_orig_mod.": prefixed("_orig_mod."),
+    "someone's own": prefixed("segmentor.backbone."),
     "lightning": lightning,
     "optimizer": with_optimizer,
     "two deep": lambda weights: {"checkpoint": {"state_dict": weights}},
@@ -76,6 +77,15 @@ def test_wrappers_are_seen_through_and_written_again(tmp_path: Path, how: str) -
     for name in model.spec.layout.wrapper:
         again = again[name]
     assert set(again) == {model.spec.layout.prefix + key for key in weights}
+
+
+def test_small_tensors_beside_the_network_are_left_out_and_said(
+    tmp_path: Path,
+) -> None:
+    weights = prefixed("net.")(tiny_model().network.state_dict())
+    torch.save({**weights, "class_weights": torch.ones(2)}, tmp_path / "a.pt")
+    model = load_model(tmp_path / "a.pt")
+    assert "left out beside the network: class_weights" in model.spec.remarks
 
 
 def test_half_precision_is_computed_in_single_and_said(tmp_path: Path) -> None:

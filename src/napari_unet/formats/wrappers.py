@@ -35,10 +35,7 @@ NOT_WEIGHTS = re.compile(
     r"history|logger|hparams|hyper",
     re.IGNORECASE,
 )
-PREFIXES = re.compile(
-    r"^(module|_orig_mod|model|net|network|_model|_forward_module|unet|ema_model|"
-    r"student|backbone_wrapper|model_ema|averaged_model|segmentation_model)\."
-)
+PREFIX = re.compile(r"[A-Za-z_]\w{0,80}\.(?!\d)")  # "model.0." is of a list
 NOT_OF_THE_NETWORK = re.compile(  # of a Lightning module, beside its network
     r"^(criterion|loss|loss_fn|loss_function|\w*metrics?|\w*_loss|train_\w+|val_\w+|"
     r"valid_\w+|test_\w+)\."
@@ -177,25 +174,37 @@ def _network(
             f"{name} holds {len(weights):,} tensors, expected at most "
             f"{MOST_TENSORS:,}: choose the checkpoint of a U-Net."
         )
-    weights, prefix, remark = _averaged_keys(weights)
-    for _ in range(DEEPEST):
-        found = PREFIXES.match(next(iter(weights), ""))
-        if found is None or not _strippable(found[0], weights):
-            break
-        prefix += found[0]
-        weights = {key[len(found[0]) :]: value for key, value in weights.items()}
+    weights, prefix, averaged = _averaged_keys(weights)
+    weights, further, others = _without_prefix(weights)
     return Contents(
-        name, title, weights, beside, (*remarks, *remark),
-        wrapper=chosen.path, prefix=prefix,
+        name, title, weights, beside, (*remarks, *averaged, *others),
+        wrapper=chosen.path, prefix=prefix + further,
     )  # fmt: skip
 
 
-def _strippable(prefix: str, weights: dict[str, Tensor]) -> bool:
-    """Tell whether all keys share a prefix that is not a list's, as ``model.0.`` is."""
-    return all(
-        key.startswith(prefix) and not key[len(prefix) :][:1].isdigit()
-        for key in weights
-    )
+def _without_prefix(
+    weights: dict[str, Tensor],
+) -> tuple[dict[str, Tensor], str, tuple[str, ...]]:
+    """Strip what the keys of all kernels begin with, such as "module." or "net.".
+
+    Small tensors beside the network, such as the weights of a loss, have another
+    beginning; they are left out, and said.
+    """
+    prefix, left_out = "", []
+    for _ in range(DEEPEST):
+        kernels = [key for key, value in weights.items() if value.ndim > 1]
+        found = PREFIX.match(kernels[0]) if kernels else None
+        if found is None or not all(key.startswith(found[0]) for key in kernels):
+            break
+        left_out += [key for key in weights if not key.startswith(found[0])]
+        prefix += found[0]
+        weights = {
+            key.removeprefix(found[0]): value
+            for key, value in weights.items()
+            if key.startswith(found[0])
+        }
+    said = f"left out beside the network: {', '.join(left_out[:3])}"
+    return weights, prefix, (said,) if left_out else ()
 
 
 def _averaged_keys(
