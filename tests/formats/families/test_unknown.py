@@ -222,6 +222,17 @@ def test_missing_weight_is_refused(key: str) -> None:
         unknown.read(_contents(weights))
 
 
+def test_missing_norm_is_refused() -> None:
+    weights = {
+        key: value
+        for key, value in _weights().items()
+        if not key.startswith("encoder.2.1.")
+    }
+
+    with pytest.raises(Misfit, match=r"encoder\.2\.0 has no norm"):
+        unknown.read(_contents(weights))
+
+
 @pytest.mark.parametrize("count", [40, 300])
 @pytest.mark.parametrize("width", [1, 8])
 def test_search_is_bounded(count: int, width: int) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 Kind = Literal["conv", "norm", "slope", "linear"]
-MOST_PARTS = 600
+MOST_PARTS = 500
 UP_WORDS = re.compile(r"up(?!date)|trans|deconv|convt|conv_t|tconv|unpool", re.I)
 DOWN_WORDS = re.compile(r"down|pool|strid|reduc|subsamp", re.I)
 GATE_WORDS = re.compile(r"att|gate|theta|phi|psi|w_[gx]", re.I)

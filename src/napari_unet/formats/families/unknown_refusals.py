@@ -11,6 +11,7 @@ from napari_unet.engine.builder import Misfit
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from napari_unet.formats.families.unknown_blocks import Block
     from napari_unet.formats.families.unknown_parts import Part
 
 
@@ -89,6 +90,25 @@ def check_biases(shapes: Mapping[str, tuple[int, ...]]) -> None:
     bare = [key for key in convs if f"{key}.bias" not in shapes]
     if len(convs) > 5 and len(bare) == 1:
         raise Misfit(f"{bare[0]}.bias is missing, all others have one")
+
+
+def check_norms(blocks: Sequence[Block]) -> None:
+    """Refuse a block in the midst of like ones that lacks a norm that they have.
+
+    Raises
+    ------
+    Misfit
+        Naming the convolution that has none.
+    """
+    families: dict[tuple[str, int], list[Block]] = defaultdict(list)
+    for block in blocks:
+        families[block.family, len(block.units)].append(block)
+    for members in families.values():
+        for block in members[1:-1]:
+            others = [other for other in members if other is not block]
+            for place, unit in enumerate(block.units):
+                if not unit.post and all(b.units[place].post for b in others):
+                    raise Misfit(f"{unit.key} has no norm, others like it have one")
 
 
 def check_in_a_row(parts: Sequence[Part]) -> None:

@@ -21,6 +21,7 @@ from napari_unet.formats.families.unknown_refusals import (
     check_alike,
     check_in_a_row,
     check_is_convolutional,
+    check_norms,
     unfitting,
 )
 from napari_unet.formats.families.unknown_search import Search
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from napari_unet.formats.families.unknown_search import Program
     from napari_unet.formats.families.unknown_squeeze import Squeeze
 
-BUDGET = 80_000  # moves that all searches may look at together
+BUDGET = 70_000  # moves that all searches may look at together
 BUDGETS = (4_000, 30_000)  # those of one search, at first and in earnest
 MOST_FLIPS = 8
 NATURAL = 3.0  # an order that costs less needs no further search
@@ -168,6 +169,7 @@ def _best(
     if not found:
         raise Misfit(unfitting(parts, unplaced))
     _, plan, programs = min(found, key=lambda one: one[0])
+    check_norms(plan.blocks)
     return _structures(plan, programs)
 
 
