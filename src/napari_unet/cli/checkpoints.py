@@ -159,7 +159,7 @@ def _as_text(spec: "ModelSpec", facts: dict[str, Any]) -> str:
         ("name", spec.name, ""),
         ("network", _network(facts), known["architecture"]),
         ("widths", "-".join(map(str, facts["widths"])) or "-", known["architecture"]),
-        ("parameters", f"{facts['parameters']:,}", known["architecture"]),
+        ("parameters", f"{facts['parameters']:,}", ""),
         ("in channels", _in_channels(spec), known["architecture"]),
         ("output", f"{spec.output}: {', '.join(facts['classes'])}", known["output"]),
         ("activation", facts["activation"], known["activation"]),
