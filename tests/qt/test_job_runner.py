@@ -7,7 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from napari.utils import progress
 from napari.utils.notifications import notification_manager
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 
 from napari_unet.engine.config import EpochDone, StepDone, TileDone
@@ -270,3 +272,14 @@ def test_cancel_all_ends_both_lanes_and_forgets_what_waits(watched: Watched) -> 
     watched.runner.cancel_all()
     watched.wait(2)
     assert sorted(watched.ends) == [("long", "cancelled"), ("short", "cancelled")]
+
+
+def test_what_comes_after_the_window_was_closed_is_dropped(qtbot) -> None:
+    runner = JobRunner()
+    job = Job("late", iter(()), 2, pytest.fail)
+    bar = progress(total=2)
+    runner.deleteLater()
+    qtbot.waitUntil(lambda: not isalive(runner))
+    runner._on_yielded(job, TileDone(1, 2), bar)
+    assert bar.n == 0
+    bar.close()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from napari.qt.threading import GeneratorWorkerSignals, WorkerBase
 from napari.utils import progress
 from napari.utils.notifications import show_error, show_warning
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.engine.config import (
@@ -179,6 +180,8 @@ class JobRunner(QObject):
             self.cancel(lane)
 
     def _on_yielded(self, job: Job[Any], event: Any, bar: progress) -> None:
+        if not isalive(self):  # the window was closed with this on its way
+            return
         if isinstance(event, (TileDone, StepDone, BytesDone, LookDone)):
             done, total = fraction_of(event)
             bar.total = total
@@ -186,7 +189,7 @@ class JobRunner(QObject):
         self.progressed.emit(job, event)
 
     def _on_returned(self, worker: JobWorker, result: Any) -> None:
-        if worker.problem:  # cancelled when the result was on its way
+        if worker.problem or not isalive(self):  # cancelled with the result on its way
             return
         try:
             worker.job.accept(result)
@@ -196,6 +199,8 @@ class JobRunner(QObject):
     def _on_errored(self, worker: JobWorker, error: Exception) -> None:
         """Tell the user; a mistake that is not the user's goes to the log in full."""
         worker.problem = str(error) or type(error).__name__
+        if not isalive(self):
+            return
         if isinstance(error, UnetError):
             show_warning(worker.problem)
             return
@@ -205,6 +210,8 @@ class JobRunner(QObject):
 
     def _on_finished(self, worker: JobWorker, bar: progress) -> None:
         bar.close()
+        if not isalive(self):
+            return
         job = worker.job
         self._workers.pop(job.lane, None)
         if job.lane == "network":
