@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from napari_unet.engine.spec import ModelSpec
+from napari_unet.formats.protobuf import varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,11 +80,11 @@ def _metadata(file: BinaryIO, size: int) -> Iterator[bytes]:
     for _ in range(MOST_FIELDS):
         if file.tell() >= size:
             return
-        tag = _varint(file)
+        tag = varint(file)
         if tag & 7 == 0:
-            _varint(file)
+            varint(file)
             continue
-        length = _varint(file)
+        length = varint(file)
         if tag & 7 != 2 or length > size - file.tell():
             return
         if tag >> 3 == METADATA and length <= LARGEST:
@@ -98,18 +99,6 @@ def _pair(entry: bytes) -> tuple[str, str]:
 
     file, found = BytesIO(entry), {1: "", 2: ""}
     while file.tell() < len(entry):
-        tag, length = _varint(file), _varint(file)
+        tag, length = varint(file), varint(file)
         found[tag >> 3] = file.read(length).decode()
     return found[1], found[2]
-
-
-def _varint(file: BinaryIO) -> int:
-    value: int = 0
-    for shift in range(0, 64, 7):
-        byte = file.read(1)
-        if not byte:
-            raise ValueError("cut short")
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    raise ValueError("no whole number of 64 bits")

@@ -6,6 +6,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from napari_unet.formats.protobuf import varint
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -97,21 +99,9 @@ def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
     for _ in range(MOST_FIELDS):
         if file.tell() >= size:
             return
-        tag, length = _varint(file), _varint(file)
+        tag, length = varint(file), varint(file)
         if tag & 7 == 2 and length > size - file.tell():
             return
         yield tag >> 3, tag & 7
         if tag & 7 == 2:
             file.seek(length, 1)
-
-
-def _varint(file: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 64, 7):
-        byte = file.read(1)
-        if not byte:
-            raise ValueError("cut short")
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    raise ValueError("no whole number of 64 bits")
