@@ -8,16 +8,16 @@ import numpy as np
 
 from napari_unet.engine import history
 from napari_unet.engine.history import History, Step
+from napari_unet.engine.patches import Patch, Side
 
 if TYPE_CHECKING:
     import pytest
 
 
-def step(title: str, pixels: int = 1) -> Step:
-    return Step(
-        title, (slice(0, pixels),), np.arange(pixels),
-        np.zeros(pixels, np.int32), np.zeros(pixels, np.uint8),
-    )  # fmt: skip
+def step(title: str, pixels: int = 1, *, joins: bool = False) -> Step:
+    window = (slice(0, 1), slice(0, pixels))
+    side = Side(np.arange(pixels, dtype=np.int32), None)
+    return Step(title, (Patch(window, None, side, side),), joins)
 
 
 def titles(steps: History) -> tuple[str | None, str | None]:
@@ -56,7 +56,7 @@ def test_a_new_step_forgets_what_was_undone() -> None:
 def test_the_oldest_steps_go_when_memory_is_short(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(history, "LIMIT", 2 * step("", 100).size)
+    monkeypatch.setattr(history, "LIMIT", 2 * step("", 100).nbytes)
     steps = History()
     for title in ("one", "two", "three"):
         steps.add(step(title, 100))
@@ -76,3 +76,64 @@ def test_the_last_step_stays_even_if_it_is_too_big(
     assert steps.last == "big"
     steps.back()
     assert steps.last is None
+
+
+def test_a_history_is_told_and_recalled() -> None:
+    steps, again = History(), History()
+    for title in ("one", "two", "three"):
+        steps.add(step(title))
+    steps.back()
+    again.recall(steps.told())
+    assert titles(again) == ("two", "three")
+    assert again.told() == steps.told()
+
+
+def test_steps_that_join_are_gone_through_together() -> None:
+    steps = History()
+    assert steps.to_undo() == steps.to_redo() == []
+    parts = [step("one"), step("two"), step("more", joins=True)]
+    for each in parts:
+        steps.add(each)
+    assert steps.to_undo() == [parts[2], parts[1]]
+    for _ in parts:
+        steps.back()
+    assert steps.to_redo() == [parts[0]]
+    steps.forth()
+    assert steps.to_redo() == parts[1:]
+
+
+def test_steps_that_join_are_forgotten_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = History()
+    for title, joins in (("one", False), ("more", True), ("two", False)):
+        steps.add(step(title, 100, joins=joins))
+    monkeypatch.setattr(history, "LIMIT", 3 * step("", 100).nbytes)
+    steps.add(step("three", 100))
+    assert [each.step.title for each in steps.told() if each.step] == ["two", "three"]
+
+
+def test_steps_that_join_become_one_before_others_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(history, "LIMIT", 4 * step("", 100).nbytes)
+    steps = History()
+    steps.add(step("one", 100))
+    for joins in (False, True, True, True, True):
+        steps.add(step("slider", 100, joins=joins))
+    assert [len(steps.to_undo()), steps.last] == [2, "slider"]
+    while steps.last == "slider":
+        steps.back()
+    assert steps.last == "one"
+
+
+def test_what_is_recalled_counts_for_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "LIMIT", 2 * step("", 100).nbytes)
+    steps, again = History(), History()
+    for title in ("one", "two"):
+        steps.add(step(title, 100))
+    again.recall(steps.told())
+    again.add(step("three", 100))
+    again.back()
+    again.back()
+    assert again.last is None

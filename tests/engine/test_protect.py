@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
+from napari_unet.engine.patches import fill
 from napari_unet.engine.protect import (
+    ACCEPTED,
+    EDITED,
+    IGNORED,
     RIM,
     Snapshot,
     members,
     near,
     pieces,
-    relative,
     rim,
 )
 from tiny import discs
+
+if TYPE_CHECKING:
+    from napari_unet.engine.protect import Merged
 
 SHAPE = (40, 60)
 
@@ -23,6 +31,16 @@ def snapshot(labels: np.ndarray, state: np.ndarray, **fields: object) -> Snapsho
     settings = {"dims": 2, "instances": True, "first": 100, "revision": 0, **fields}
     plane = tuple(slice(0, n) for n in labels.shape)
     return Snapshot(plane, labels, state, **settings)  # type: ignore[arg-type]
+
+
+def placed(labels: np.ndarray, merged: Merged) -> np.ndarray:
+    """The labels with what a merge changes."""
+    result = labels.copy()
+    for patch in merged.patches:
+        content = result[patch.window].copy()
+        fill(content, patch, patch.after.labels)
+        result[patch.window] = content
+    return result
 
 
 def test_one_marked_pixel_protects_its_object_and_the_rim() -> None:
@@ -57,7 +75,8 @@ def test_objects_get_the_ids_from_first_on() -> None:
     merged = snapshot(empty, empty.astype(np.uint8)).merge(
         discs(SHAPE, 5, [(10, 10), (20, 40)]) * 7, (slice(0, 40), slice(0, 60))
     )
-    np.testing.assert_array_equal(np.unique(merged.labels), [0, 100, 101])
+    np.testing.assert_array_equal(np.unique(placed(empty, merged)), [0, 100, 101])
+    assert merged.highest == 101
 
 
 def test_a_window_and_a_plane_may_start_anywhere() -> None:
@@ -66,8 +85,9 @@ def test_a_window_and_a_plane_may_start_anywhere() -> None:
     shot = Snapshot(plane, labels, labels.astype(np.uint8), 2, True, 1, 0)
     window = (slice(3, 4), slice(10, 30), slice(20, 40))
     merged = shot.merge(discs((20, 20), 4, [(10, 10)])[np.newaxis], window)
-    assert merged.labels[0, 20, 30] == 1
-    assert (merged.labels > 0).sum() == (discs((20, 20), 4, [(10, 10)]) > 0).sum()
+    stack = placed(np.zeros((5, 40, 60), np.int32), merged)
+    assert stack[3, 20, 30] == 1
+    assert (stack > 0).sum() == (discs((20, 20), 4, [(10, 10)]) > 0).sum()
 
 
 def test_exactly_half_of_an_object_is_enough_to_stay() -> None:
@@ -80,9 +100,9 @@ def test_exactly_half_of_an_object_is_enough_to_stay() -> None:
     row = np.flatnonzero(covered[12])
     predicted[12, row[-3] : row[-3] + 6] = 1  # three pixels protected, three free
     whole = (slice(0, 40), slice(0, 60))
-    assert (shot.merge(predicted, whole).labels == 100).sum() == 3
+    assert (placed(labels, shot.merge(predicted, whole)) == 100).sum() == 3
     predicted[12, row[-3] - 1] = 1  # now four of seven
-    assert not (shot.merge(predicted, whole).labels == 100).any()
+    assert not (placed(labels, shot.merge(predicted, whole)) == 100).any()
 
 
 def test_members_leave_out_background_and_unknown_ids() -> None:
@@ -104,13 +124,6 @@ def test_pieces_are_counted_through_faces_and_per_slice() -> None:
     np.testing.assert_array_equal(pieces(stack, 3)[1:], [1, 2])
 
 
-def test_relative_counts_from_the_start_of_the_plane() -> None:
-    window = (slice(4, 6), slice(10, 20))
-    assert relative(window, (slice(4, 8), slice(5, 50))) == (
-        slice(0, 2), slice(5, 15),
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("dims", [2, 3])
 def test_rim_and_near_stay_in_their_dimensions(dims: int) -> None:
     mask = np.zeros((7, 9, 9), bool)
@@ -125,3 +138,23 @@ def test_rim_and_near_stay_in_their_dimensions(dims: int) -> None:
     assert wide[1].start == 0
     assert wide[2].stop == 9
     assert (wide[0] == slice(3, 4)) == (dims == 2)
+
+
+def test_what_is_ignored_is_protected_but_not_learnt_from() -> None:
+    labels = discs(SHAPE, 5, [(15, 15), (15, 45)])
+    state = np.zeros(SHAPE, np.uint8)
+    state[15, 15], state[10:20, 38:46] = EDITED, IGNORED
+    shot = snapshot(labels, state)
+    assert shot.protected()[labels == 2].all()
+    assert not shot.supervised()[labels == 2].any()
+    assert shot.supervised()[labels == 1].all()
+
+
+def test_an_ignored_part_of_an_accepted_object_is_not_learnt_from() -> None:
+    labels = discs(SHAPE, 5, [(15, 15)])
+    state = np.zeros(SHAPE, np.uint8)
+    state[labels == 1] = ACCEPTED
+    state[:15] = IGNORED
+    supervised = snapshot(labels, state).supervised()
+    assert not supervised[:15].any()
+    assert supervised[15:][labels[15:] == 1].all()

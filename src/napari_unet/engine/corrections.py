@@ -1,47 +1,51 @@
-"""The ledger: what the user edited or accepted, what is protected, and the history.
+"""The ledger: what the user edited, accepted, ignores; what is protected; the history.
 
-The user's tools write into ``Corrections.labels`` directly. That array sees every write
-and marks blocks as written; ``commit`` compares just those with the last committed
-labels and turns the difference into one step of the history. A prediction, an accepted
-view and a stroke are steps of the same kind, so undo returns to the exact earlier state
-across all of them.
+The user's tools write into ``Corrections.labels`` directly. Those labels see every
+write and mark blocks as written; ``commit`` compares just these with what was there
+before and turns the difference into one step of the history. A prediction, an accepted
+view, a tool and a stroke are steps of the same kind, so undo returns to the exact
+earlier state across all of them. Every step is also told as a record, from which a
+project is written.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, Literal
 
-import fastremap
 import numpy as np
 
-from napari_unet.engine.history import History, Step
-from napari_unet.engine.protect import UNTOUCHED, Snapshot, members, near, rim
-from napari_unet.engine.writes import TrackedLabels
+from napari_unet.engine.blocks import (
+    SparseArray,
+    bounded,
+    everything,
+    union,
+)
+from napari_unet.engine.edits import changed_windows, edit_patches
+from napari_unet.engine.history import HandWork, History, Record, Step
+from napari_unet.engine.patches import fill, marking
+from napari_unet.engine.protect import (
+    ACCEPTED,
+    IGNORED,
+    UNTOUCHED,
+    Snapshot,
+)
+from napari_unet.engine.tally import Tallies
+from napari_unet.engine.writes import tracked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
-    from napari_unet.engine.protect import Merged, Region
+    from napari_unet.engine.blocks import Region
+    from napari_unet.engine.patches import Patch, Side
+    from napari_unet.engine.protect import Merged
+    from napari_unet.engine.tally import Tally
 
-EDITED, ACCEPTED = 1, 2
 PREDICTION = "prediction"
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How much of a layer is corrected; objects and pixels."""
-
-    edited_objects: int
-    edited_pixels: int
-    accepted_objects: int
-    accepted_pixels: int
-
-    def __bool__(self) -> bool:
-        """Tell whether there is anything to learn from."""
-        return self.edited_pixels + self.accepted_pixels > 0
+MARKS = ("accept", "un-accept", "accept object", "ignore")  # steps that draw nothing
+PAUSE = 20.0  # seconds without a step after which it was no work
 
 
 class Corrections:
@@ -49,34 +53,50 @@ class Corrections:
 
     Parameters
     ----------
-    labels : (..., [Z,] Y, X) integers, copied
+    labels : (..., [Z,] Y, X) integers; an array is copied, a store (such as a zarr
+        array of int32) is written in place
     dims : 2 when objects are flat, so that each slice stands alone; 3 for volumes
     instances : whether values are objects (each corrected as a whole) or classes
+    highest : label in a store, so that it need not be read; None: look
 
     Attributes
     ----------
     labels : int32; to be written by the user's tools, see the module's text
-    state : uint8, like labels: UNTOUCHED, EDITED or ACCEPTED
+    state : uint8, like labels: UNTOUCHED, EDITED, ACCEPTED or IGNORED
+    work : done by hand so far
+    clock : tells the seconds since the epoch
     """
 
     def __init__(
-        self, labels: NDArray[Any], *, dims: int = 2, instances: bool = True
-    ) -> None:
-        self.labels = TrackedLabels(labels)
+        self, labels: Any, *, dims: int = 2, instances: bool = True,
+        highest: int | None = None,
+    ) -> None:  # fmt: skip
+        self.labels = tracked(labels)
         self.labels.on_write_done = self.commit
-        self.state = np.zeros(labels.shape, np.uint8)
+        self.state = SparseArray(self.labels.shape, np.uint8)
         self.dims = dims
         self.instances = instances
         self.history = History()
         self.revision = 0
-        self._committed = np.array(self.labels, np.int32)
-        self._next = int(labels.max(initial=0)) + 1
-        self._tally: tuple[int, Tally] | None = None
+        self.work = HandWork()
+        self.clock: Callable[[], float] = time.time
+        if highest is None:
+            highest = int(np.asarray(labels).max(initial=0))
+        self._next = highest + 1
+        self._tallies = Tallies(self.labels, self.state)
+        self._records: list[Record] = []
+        self._open = False  # a stroke of which a part is recorded goes on
+        self._last_hand = 0.0
 
     @property
     def next_label(self) -> int:
         """The lowest id above every id ever used in this layer."""
         return self._next
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the labels."""
+        return self.labels.shape
 
     # -- the user's strokes
 
@@ -86,179 +106,229 @@ class Corrections:
         napari reports a dragged stroke after its writes, but a fill before its only
         write: that one is closed when it comes.
         """
-        if not self.commit():
+        half_recorded = self._open
+        if not self.commit() and not half_recorded:
             self.labels.close_after_write = True
 
-    def commit(self, *, everywhere: bool = False) -> bool:
+    def checkpoint(self) -> bool:
+        """Record what an unfinished stroke painted so far; the rest will join it."""
+        goes_on = self._open
+        found = self._commit("edit", self.labels.written(), joins=goes_on)
+        self._open = goes_on or found
+        return found
+
+    def commit(self, *, within: Region | None = None) -> bool:
         """Turn writes since the last commit into one step; tell whether there were any.
 
         Parameters
         ----------
-        everywhere : compare all pixels, also those written around the array's own
-            ``__setitem__`` (by another plugin, through a view)
+        within : compare all pixels of this region too, also those written around the
+            labels' own ``__setitem__`` (by another plugin, through a view)
         """
+        windows = self.labels.written()
+        if within is not None:
+            windows += self.labels.suspects(bounded(within, self.shape))
+        joins, self._open = self._open, False
+        return self._commit("edit", windows, joins=joins)
+
+    def edit(self, title: str, window: Region, labels: NDArray[np.int32]) -> bool:
+        """Write new content into a window, as an edit; tell whether that changed it.
+
+        Parameters
+        ----------
+        title : what is done, such as "split"
+        window : slices over the labels' axes
+        labels : int32, the window's new content
+        """
+        self.commit()
+        self.labels[bounded(window, self.shape)] = labels
+        return self._commit(title, self.labels.written(), joins=False)
+
+    def _commit(self, title: str, windows: list[Region], *, joins: bool) -> bool:
         self.labels.close_after_write = False
-        window = self._everything() if everywhere else self.labels.written()
-        self.labels.forget_writes()
-        if window is None:
-            return False
-        changed = self._plain[window] != self._committed[window]
-        if not changed.any():
-            return False
-        self._record_edit(window, changed)
-        return True
-
-    def _everything(self) -> Region:
-        return tuple(slice(0, n) for n in self.labels.shape)
-
-    @property
-    def _plain(self) -> NDArray[np.int32]:
-        """The live labels as an ordinary array; writes through it are not tracked."""
-        return self.labels.view(np.ndarray)
-
-    def _record_edit(self, window: Region, changed: NDArray[np.bool_]) -> None:
-        """Add a step for changed pixels; with objects, also for their surroundings.
-
-        What remains of an erased object, and the background around the edit, are marked
-        too: an object is corrected as a whole, with its rim.
-        """
-        touched, window = changed, window
-        if self.instances:
-            window, touched = self._with_surroundings(window, changed)
-        index = self._flat(window, touched)
-        before = self._committed.reshape(-1)[index].copy()
-        after = self._plain.reshape(-1)[index].copy()
-        self._add(Step("edit", window, index, before, self._states[index].copy()))
-        self._committed.reshape(-1)[index] = after
-        self._states[index] = EDITED
-        self._next = max(self._next, int(after.max(initial=0)) + 1)
-
-    def _with_surroundings(
-        self, window: Region, changed: NDArray[np.bool_]
-    ) -> tuple[Region, NDArray[np.bool_]]:
-        """Return a wider window, and the changed pixels with their neighbours in it.
-
-        Neighbours count when they are background or belong to an object of which
-        pixels were changed.
-        """
-        wide, inner = near(window, self.labels.shape, self.dims)
-        grown = np.zeros([s.stop - s.start for s in wide], bool)
-        grown[inner] = changed
-        objects = np.unique(
-            np.concatenate(
-                [self._plain[window][changed], self._committed[window][changed]]
+        changed = changed_windows(self.labels, windows)
+        if changed:
+            patches, highest = edit_patches(
+                self.labels, self.state, changed, self.dims, instances=self.instances
             )
-        )
-        around = rim(grown, self.dims)
-        around &= members(self._plain[wide], objects) | (self._plain[wide] == 0)
-        return wide, grown | around
+            self._next = max(self._next, highest + 1)
+            self._add(title, patches, joins=joins)
+            self._mark(patches)
+        self.labels.settle()
+        return bool(changed)
 
     # -- the history
 
-    @property
-    def _states(self) -> NDArray[np.uint8]:
-        return self.state.reshape(-1)
-
-    def _flat(self, window: Region, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return flat indices into the layer of the true pixels of a window."""
-        inside = np.flatnonzero(mask)  # np.nonzero takes ten times as long
-        if mask.shape == self.labels.shape:
-            return inside
-        places = np.unravel_index(inside, mask.shape)
-        offset = [where + s.start for where, s in zip(places, window, strict=True)]
-        return np.asarray(np.ravel_multi_index(offset, self.labels.shape), np.int64)
-
-    def _add(self, step: Step) -> None:
+    def _add(
+        self, title: str, patches: tuple[Patch, ...], *, joins: bool = False
+    ) -> None:
+        step = Step(title, patches, joins, self.clock())
+        self._count_work(title, joins)
         self.history.add(step)
+        self._tell(Record("step", step, self.work))
+
+    def _tell(self, record: Record) -> None:
+        self._records.append(record)
         self.revision += 1
+
+    def _count_work(self, title: str, joins: bool) -> None:
+        """Count the time since the last thing done by hand, unless it was a pause."""
+        if title == PREDICTION:
+            return
+        now = self.clock()
+        passed = now - self._last_hand
+        self._last_hand = now
+        seconds = self.work.seconds + (passed if 0 < passed < PAUSE else 0)
+        fresh = not joins and title not in MARKS
+        self.work = HandWork(seconds, self.work.strokes + fresh)
+
+    def take_records(self) -> list[Record]:
+        """Return what happened since this was last asked, in order."""
+        records, self._records = self._records, []
+        return records
 
     def undo(self) -> Region | None:
         """Return to the state before the last step; return the window that changed."""
-        self.commit()
-        return self._swap(self.history.back())
+        return self._travel("undo")
 
     def redo(self) -> Region | None:
         """Do the last undone step again; return the window that changed."""
+        return self._travel("redo")
+
+    def _travel(self, way: Literal["undo", "redo"]) -> Region | None:
         self.commit()
-        return self._swap(self.history.forth())
+        ahead = self.history.to_undo() if way == "undo" else self.history.to_redo()
+        self.commit(within=_reach(patch for step in ahead for patch in step.patches))
+        steps = self._go(way)
+        if steps:
+            self._count_work("accept", joins=False)
+            self._tell(Record(way, None, self.work))
+        return union([patch.window for step in steps for patch in step.patches])
 
-    def _swap(self, step: Step | None) -> Region | None:
-        """Exchange a step's content with the layer's."""
-        if step is None:
-            return None
-        labels = self._committed.reshape(-1)[step.index].copy()
-        states = self._states[step.index].copy()
-        self._write(step.index, step.labels)
-        self._states[step.index] = step.states
-        step.labels, step.states = labels, states
-        self.revision += 1
-        return step.window
+    def _go(self, way: Literal["undo", "redo"]) -> list[Step]:
+        """Take a step back or do it again, with those that join it."""
+        history, back = self.history, way == "undo"
+        steps = history.to_undo() if back else history.to_redo()
+        for step in steps:
+            self._apply(step.patches, back=back)
+            if back:
+                history.back()
+            else:
+                history.forth()
+        return steps
 
-    def _write(self, index: NDArray[np.int64], values: NDArray[np.int32]) -> None:
-        self._plain.reshape(-1)[index] = values
-        self._committed.reshape(-1)[index] = values
+    def _apply(self, patches: Iterable[Patch], *, back: bool = False) -> None:
+        """Write one side of patches into labels and states."""
+        for patch in patches:
+            side = patch.before if back else patch.after
+            if side.labels is not None:
+                content = np.array(self.labels.now(patch.window), order="C")
+                fill(content, patch, side.labels)
+                self.labels.write(patch.window, content)
+            self._set_states(patch, side)
 
-    # -- accepting
+    def _mark(self, patches: Iterable[Patch]) -> None:
+        for patch in patches:
+            self._set_states(patch, patch.after)
+
+    def _set_states(self, patch: Patch, side: Side) -> None:
+        if side.states is not None:
+            content = self.state[patch.window]
+            fill(content, patch, side.states)
+            self.state[patch.window] = content
+        self._tallies.forget(patch.window)
+
+    def replay(self, records: Iterable[Record]) -> None:
+        """Do again what records tell, of labels as they were when the telling began."""
+        for record in records:
+            step = record.step
+            if record.kind in ("past", "future"):
+                self.history.recall([record])
+            elif record.kind == "step" and step is not None:
+                self.history.add(step)
+                self._apply(step.patches)
+            elif record.kind == "undo" or record.kind == "redo":
+                self._go(record.kind)
+            self.work = record.work
+            self._next = max(self._next, _highest(step) + 1)
+            self.revision += 1
+
+    # -- accepting and ignoring
 
     def accept(self, region: Region) -> bool:
         """Mark what lies in a region as right; tell whether that was new."""
-        self.commit()
-        fresh = self.state[region] == UNTOUCHED
-        return self._set_state("accept", region, fresh, ACCEPTED)
+        return self._set("accept", region, lambda state: state == UNTOUCHED, ACCEPTED)
 
     def unaccept(self, region: Region) -> bool:
-        """Take back what was accepted in a region; edits stay."""
-        self.commit()
-        accepted = self.state[region] == ACCEPTED
-        return self._set_state("un-accept", region, accepted, UNTOUCHED)
+        """Take back what was accepted or ignored in a region; edits stay."""
+        return self._set(
+            "un-accept", region,
+            lambda state: (state == ACCEPTED) | (state == IGNORED), UNTOUCHED,
+        )  # fmt: skip
 
     def accept_object(self, label: int, region: Region) -> bool:
         """Mark one object, as far as it lies in a region, as right."""
+        region = bounded(region, self.shape)
         self.commit()
-        its = (self._plain[region] == label) & (self.state[region] == UNTOUCHED)
-        return self._set_state("accept object", region, its, ACCEPTED)
+        its = self.labels.now(region) == label
+        return self._set(
+            "accept object", region, lambda state: its & (state == UNTOUCHED), ACCEPTED
+        )
+
+    def ignore(self, region: Region, where: NDArray[np.bool_] | None = None) -> bool:
+        """Mark pixels as neither to be learnt from nor to be counted.
+
+        Parameters
+        ----------
+        region : slices over the labels' axes
+        where : bool, like the region; None: all of it
+        """
+        inside = True if where is None else where
+        return self._set(
+            "ignore", region, lambda state: (state != IGNORED) & inside, IGNORED
+        )
 
     def accept_existing(self) -> None:
         """Mark every object that is there as right: labels that the user brought."""
-        everywhere = self._everything()
-        self._set_state("accept", everywhere, self._plain > 0, ACCEPTED)
+        everywhere = everything(self.shape)
+        its = self.labels.now(everywhere) > 0
+        self._set(
+            "accept", everywhere, lambda state: its & (state == UNTOUCHED), ACCEPTED
+        )
 
-    def _set_state(
-        self, title: str, region: Region, where: NDArray[np.bool_], state: int
-    ) -> bool:
-        region = self._bounded(region)
-        index = self._flat(region, where)
-        if not index.size:
-            return False
-        labels = self._committed.reshape(-1)[index].copy()
-        self._add(Step(title, region, index, labels, self._states[index].copy()))
-        self._states[index] = state
-        return True
-
-    def _bounded(self, region: Region) -> Region:
-        bounds = zip(region, self.labels.shape, strict=True)
-        return tuple(slice(*s.indices(n)) for s, n in bounds)
+    def _set(
+        self, title: str, region: Region,
+        choose: Callable[[NDArray[np.uint8]], NDArray[np.bool_]], state: int,
+    ) -> bool:  # fmt: skip
+        """Give the chosen pixels of a region a state, as one step."""
+        self.commit()
+        region = bounded(region, self.shape)
+        before = self.state[region]
+        patches = marking(region, choose(before), before, state)
+        if patches:
+            self._mark(patches)
+            self._add(title, patches)
+        return bool(patches)
 
     # -- predictions
 
     def protected(self) -> NDArray[np.bool_]:
-        """Return what no prediction may change and what training learns from."""
-        self.commit(everywhere=True)
-        return self._look(self._everything(), copied=False).protected()
+        """Return what no prediction may change."""
+        return self.snapshot().protected()
 
     def snapshot(self, window: Region | None = None) -> Snapshot:
-        """Return a copy of the whole planes in which a window lies."""
-        self.commit(everywhere=True)
-        window = self._bounded(window or self._everything())
-        full = self._everything()
-        return self._look((*window[: -self.dims], *full[-self.dims :]), copied=True)
+        """Return a copy of the planes or volumes in which a window lies.
 
-    def _look(self, plane: Region, *, copied: bool) -> Snapshot:
-        labels, state = self._plain[plane], self.state[plane]
-        if copied:
-            labels, state = labels.copy(), state.copy()
+        Parameters
+        ----------
+        window : slices over the labels' axes; None: everything
+        """
+        flat = len(self.shape) - self.dims
+        wanted = window or everything(self.shape)
+        plane = bounded((*wanted[:flat], *everything(self.shape)[flat:]), self.shape)
+        self.commit(within=plane)
         return Snapshot(
-            plane, labels, state,
+            plane, np.array(self.labels.now(plane)), self.state[plane],
             self.dims, self.instances, self._next, self.revision,
         )  # fmt: skip
 
@@ -266,18 +336,18 @@ class Corrections:
         self, predicted: NDArray[np.int32], window: Region, region: Region | None = None
     ) -> Region | None:
         """Put a prediction under what is protected; see ``Snapshot.merge``."""
-        window = self._bounded(window)
-        region = None if region is None else self._bounded(region)
+        window = bounded(window, self.shape)
+        region = None if region is None else bounded(region, self.shape)
         merged = self.snapshot(window).merge(predicted, window, region)
         return self.put(merged)
 
     def put(self, merged: Merged, *, again: bool = False) -> Region | None:
-        """Write merged labels as one step of the history.
+        """Write a merged prediction as one step of the history.
 
         Parameters
         ----------
         merged : made from a snapshot of this revision
-        again : the step replaces the last one if that was a prediction too
+        again : if the last step was a prediction too, both are undone together
 
         Returns
         -------
@@ -290,41 +360,34 @@ class Corrections:
         """
         if self.is_stale(merged):
             raise ValueError("the layer changed since the snapshot was taken")
-        undone = None
-        if again and self.history.last == PREDICTION:
-            undone = self._swap(self.history.back())
-        plane, labels = merged.plane, merged.labels
-        index = self._flat(plane, labels != self._plain[plane])
-        if not index.size:
-            return undone
-        before = self._committed.reshape(-1)[index].copy()
-        self._add(Step(PREDICTION, plane, index, before, self._states[index].copy()))
-        self._plain[plane] = labels
-        self._committed[plane] = labels
-        self._next = max(self._next, int(labels.max(initial=0)) + 1)
-        return plane
+        if merged.patches:
+            joins = again and self.history.last == PREDICTION
+            self._apply(merged.patches)
+            self._next = max(self._next, merged.highest + 1)
+            self._add(PREDICTION, merged.patches, joins=joins)
+        return union([patch.window for patch in merged.patches])
 
     def is_stale(self, merged: Merged) -> bool:
         """Tell whether the layer changed since the snapshot was taken."""
-        self.commit(everywhere=True)
+        self.commit(within=_reach(merged.patches))
         return merged.revision != self.revision
 
     # -- reports
 
     def tally(self) -> Tally:
-        """Count what is corrected; once per revision."""
+        """Count what is corrected; only blocks that changed are counted anew."""
         self.commit()
-        if self._tally is None or self._tally[0] != self.revision:
-            self._tally = self.revision, self._count()
-        return self._tally[1]
-
-    def _count(self) -> Tally:
-        edited, accepted = self.state == EDITED, self.state == ACCEPTED
-        return Tally(
-            _objects(self._plain[edited]), int(edited.sum()),
-            _objects(self._plain[accepted]), int(accepted.sum()),
-        )  # fmt: skip
+        return self._tallies.total()
 
 
-def _objects(values: Iterable[int]) -> int:
-    return int(np.count_nonzero(fastremap.unique(np.asarray(values))))
+def _reach(patches: Iterable[Patch]) -> Region | None:
+    """Return the smallest window of all labels that patches change."""
+    return union([each.window for each in patches if each.after.labels is not None])
+
+
+def _highest(step: Step | None) -> int:
+    """Return the highest label that a step wrote."""
+    if step is None:
+        return 0
+    labels = (patch.after.labels for patch in step.patches)
+    return max((int(each.max()) for each in labels if each is not None), default=0)

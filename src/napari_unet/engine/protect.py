@@ -9,27 +9,34 @@ import cc3d
 import fastremap
 import numpy as np
 
+from napari_unet.engine.blocks import relative
+from napari_unet.engine.patches import patches_between
+from napari_unet.errors import LabelsError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-UNTOUCHED = 0
+    from napari_unet.engine.blocks import Region
+    from napari_unet.engine.patches import Patch
+
+UNTOUCHED, EDITED, ACCEPTED, IGNORED = 0, 1, 2, 3
+HIGHEST = 2**31 - 1  # label that int32 holds
 RIM = 2  # pixels of background around a corrected object
-Region = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
 class Merged:
-    """Labels of whole planes, ready to be put into the layer.
+    """What a prediction changes, ready to be put into the layer.
 
     Attributes
     ----------
-    plane : where in the layer
-    labels : int32, all of the plane
+    patches : the changes, under what is protected
+    highest : the highest id among them
     revision : of the layer when the snapshot was taken
     """
 
-    plane: Region
-    labels: NDArray[np.int32]
+    patches: tuple[Patch, ...]
+    highest: int
     revision: int
 
 
@@ -57,17 +64,29 @@ class Snapshot:
     revision: int
 
     def protected(self) -> NDArray[np.bool_]:
-        """Return what no prediction may change and what training learns from.
+        """Return what no prediction may change.
 
-        Edited and accepted pixels; with objects, the whole of every object that has
-        such a pixel, and the background around it.
+        Edited, accepted and ignored pixels; with objects, the whole of every object
+        that has such a pixel, and the background around it.
         """
-        marked: NDArray[np.bool_] = self.state != UNTOUCHED
+        return self._whole(self.state != UNTOUCHED)
+
+    def supervised(self) -> NDArray[np.bool_]:
+        """Return what training learns from: what is protected, but for what is ignored.
+
+        An object of which only ignored pixels are marked is not learnt from either.
+        """
+        marked = (self.state == EDITED) | (self.state == ACCEPTED)
+        counted: NDArray[np.bool_] = self._whole(marked) & (self.state != IGNORED)
+        return counted
+
+    def _whole(self, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return marked pixels, with objects widened to whole ones and their rim."""
         if not self.instances or not marked.any():
             return marked
         whole = members(self.labels, np.unique(self.labels[marked]))
-        marked |= whole | (rim(whole, self.dims) & (self.labels == 0))
-        return marked
+        around = rim(whole, self.dims) & (self.labels == 0)
+        return np.asarray(marked | whole | around)
 
     def merge(
         self, predicted: NDArray[np.int32], window: Region, region: Region | None = None
@@ -88,13 +107,8 @@ class Snapshot:
         asked = relative(region or window, self.plane)
         merge = merge_instances if self.instances else merge_classes
         merged = merge(self.labels, self.protected(), placed, asked, self.first)
-        return Merged(self.plane, merged, self.revision)
-
-
-def relative(window: Region, plane: Region) -> Region:
-    """Return a window's slices counted from the start of the planes it lies in."""
-    pairs = zip(window, plane, strict=True)
-    return tuple(slice(w.start - p.start, w.stop - p.start) for w, p in pairs)
+        patches = patches_between(self.plane, self.labels, merged)
+        return Merged(patches, int(merged.max(initial=0)), self.revision)
 
 
 def members(labels: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
@@ -160,6 +174,11 @@ def merge_instances(
     region : what was asked for; current objects outside of it stay, predicted objects
         outside of it are left out, those that touch it are placed as a whole
     first : the lowest id that may be given
+
+    Raises
+    ------
+    LabelsError
+        If int32 has no numbers left.
     """
     asked = fastremap.unique(current[region])
     fixed = protected | ((current != 0) & ~members(current, asked))
@@ -167,6 +186,11 @@ def merge_instances(
     predicted = np.where(members(predicted, wanted), predicted, 0)
     rest = np.where(fixed, 0, predicted)
     keep = _survivors(predicted, rest)
+    if first + np.count_nonzero(keep) - 1 > HIGHEST:
+        raise LabelsError(
+            f"The labels go up to {first - 1}, expected room for new numbers below "
+            f"{HIGHEST + 1}: predict into a new labels layer."
+        )
     numbers = np.where(keep, np.cumsum(keep) + first - 1, 0).astype(np.int32)
     return np.where(fixed, current, numbers[rest])
 
