@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from napari_unet import PredictConfig, load_model, predict
-from napari_unet.io.images import read_image, write_labels
+from napari_unet.io.images import read_image
+from napari_unet.io.masks import write_labels
 from napari_unet.sample_data import synthetic_nuclei_2d
 
 

@@ -15,7 +15,7 @@ import imageio.v3 as iio
 import numpy as np
 
 from napari_unet.cli import main as napari_unet
-from napari_unet.io.images import write_labels
+from napari_unet.io.masks import write_labels
 from napari_unet.sample_data import synthesize
 
 

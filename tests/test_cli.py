@@ -523,3 +523,72 @@ def test_a_change_that_cannot_be_is_refused(
 ) -> None:
     assert main(["info", str(tiny), "--set", asked]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.fixture
+def corrected(tmp_path: Path) -> Path:
+    """A training folder of two slices, the left halves of which are supervised."""
+    from napari_unet.engine.predict import drain
+    from napari_unet.io.training_folder import write_pairs_steps
+
+    made = [
+        synthesize((64, 64), np.random.default_rng(n), diameter=16.0) for n in (0, 1)
+    ]
+    image, labels = (
+        np.stack([getattr(m, k) for m in made]) for k in ("image", "labels")
+    )
+    supervised = np.zeros(labels.shape, bool)
+    supervised[..., :40] = True
+    parts = [("movie", image, labels, supervised, "TYX")]
+    return drain(write_pairs_steps(tmp_path / "corrected", parts))
+
+
+@pytest.mark.parametrize("command", ["train", "finetune"])
+def test_corrections_handed_over_are_learnt_where_they_are_supervised(
+    command: str,
+    tiny: Path,
+    corrected: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    start = [tiny] if command == "finetune" else []
+    ask = [command, *start, corrected, "-o", tmp_path / "new.safetensors", *QUICK]
+
+    facts = answer(capsys, *ask)
+    for path in (corrected / "supervised").iterdir():
+        tifffile.imwrite(path, np.zeros((64, 64), np.uint8))
+    sentence = refused(capsys, *ask, "--overwrite")
+
+    assert facts.get("examples", facts.get("learnt_from")) == (2 if start else 1)
+    nothing = "Nothing is corrected yet" if start else "0 images to train on and 0 to"
+    assert nothing in sentence
+
+
+def test_a_supervised_mask_of_another_shape_is_named(
+    tiny: Path, corrected: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = corrected / "supervised" / "movie-t0001.tif"
+    tifffile.imwrite(path, np.ones((64, 63), np.uint8))
+
+    out = tmp_path / "new.safetensors"
+    sentence = refused(capsys, "finetune", tiny, corrected, "-o", out, *QUICK)
+
+    assert "movie-t0001.tif: What is supervised has the shape (64, 63)" in sentence
+
+
+@pytest.mark.parametrize("name", ["a.ome.zarr", "a.zip", "a.json"])
+def test_predict_writes_every_kind_of_masks(
+    name: str,
+    tiny: Path,
+    pairs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    image, out = pairs / "images" / "n0.png", tmp_path / name
+
+    facts = answer(capsys, "predict", tiny, image, "-o", out)
+    sentence = refused(capsys, "predict", tiny, image, "-o", out)
+
+    assert facts["outputs"][0]["output"] == str(out)
+    assert list(tmp_path.iterdir()) == [out]
+    assert "is there already" in sentence

@@ -39,3 +39,7 @@ class Interrupted(UnetError):
 
 class OutputError(UnetError):
     """A file or folder that cannot be written."""
+
+
+class ProjectError(UnetError):
+    """A project folder that cannot be opened, or not as it is."""

@@ -10,7 +10,8 @@ import pytest
 import tifffile
 
 from napari_unet.errors import ImageError, OutputError
-from napari_unet.io.images import read_image, write_labels
+from napari_unet.io.images import read_image
+from napari_unet.io.masks import write_labels
 
 if TYPE_CHECKING:
     from pathlib import Path

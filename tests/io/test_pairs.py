@@ -112,3 +112,19 @@ def test_the_real_nuclei_are_found_by_their_index(data_folder: Path) -> None:
     assert not {pair.name for pair in train} & {pair.name for pair in val}
     image, labels = val[0].read()
     assert image.shape[:2] == labels.shape
+
+
+def test_what_is_supervised_lies_beside(tmp_path: Path) -> None:
+    folder = fill(tmp_path, "ab", "ab", "name,axes\na,YX\nb,\n")
+    (folder / "supervised").mkdir()
+    iio.imwrite(folder / "supervised" / "a.png", np.uint8([[0, 255, 1, 0]] * 3))
+    partly, wholly = find_pairs(folder)
+    np.testing.assert_array_equal(partly.read_supervised(), [[0, 1, 1, 0]] * 3)
+    assert wholly.read_supervised() is None
+    assert (partly.axes, wholly.axes) == ("YX", None)
+
+
+def test_a_lost_file_of_what_is_supervised_is_said(tmp_path: Path) -> None:
+    fill(tmp_path, "ab", "ab", "name,supervised_pixels\na,\nb,40\n")
+    with pytest.raises(ImageError, match="says of b that its mask can be trusted"):
+        find_pairs(tmp_path)

@@ -99,17 +99,18 @@ def label_files(inputs: Sequence[Path], out: Path, *, overwrite: bool) -> list[P
 
 
 def _named(inputs: Sequence[Path], out: Path) -> list[Path]:
-    from napari_unet.io.images import WRITABLE
+    from napari_unet.io.masks import KINDS, suffix_of
 
-    if out.is_dir() or not out.suffix:
+    known = suffix_of(out) is not None  # an OME-Zarr is a folder itself
+    if not known and (out.is_dir() or not out.suffix):
         return [out / f"{path.stem}_labels.tif" for path in inputs]
     if len(inputs) > 1:
         raise OutputError(
             f"{len(inputs)} images cannot go into the one file {out}: give a folder."
         )
-    if out.suffix.lower() not in WRITABLE:
+    if not known:
         raise OutputError(
-            f"{out} ends in {out.suffix!r}, expected {', '.join(WRITABLE)} or a "
+            f"{out} ends in {out.suffix!r}, expected {', '.join(KINDS)} or a "
             "folder: choose another name."
         )
     return [out]

@@ -89,7 +89,8 @@ def _predicted(
     output: Output,
 ) -> dict[str, Any]:
     """Predict one image, write its labels, and return what there is to say of it."""
-    from napari_unet.io.images import read_image, write_labels
+    from napari_unet.io.images import read_image
+    from napari_unet.io.masks import write_labels
 
     image = read_image(path)
     try:

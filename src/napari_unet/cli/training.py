@@ -33,7 +33,7 @@ from napari_unet.cli.options import (
 )
 from napari_unet.cli.output import Output, percentages, speaking
 from napari_unet.engine.config import FinetuneConfig, LearningConfig, TrainConfig
-from napari_unet.errors import UnetError
+from napari_unet.errors import LabelsError, UnetError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -224,13 +224,24 @@ def _examples(pairs: "Sequence[Pair]", architecture: "Architecture") -> "list[Ex
     examples = []
     for pair in pairs:
         image, labels = pair.read()
+        example = Example(image, labels, pair.read_supervised(), pair.axes)
         try:
-            arranged = arrange(image, None, architecture)
+            arranged = arrange(image, pair.axes, architecture)
             check_labels(labels, arranged.image.shape[1:])
+            _check_supervised(example)
         except UnetError as error:
             raise type(error)(f"{pair.image}: {error}") from error
-        examples.append(Example(image, labels))
+        examples.append(example)
     return examples
+
+
+def _check_supervised(example: "Example") -> None:
+    trusted = example.supervised
+    if trusted is not None and trusted.shape != example.labels.shape:
+        raise LabelsError(
+            f"What is supervised has the shape {trusted.shape}, expected that of the "
+            f"labels, {example.labels.shape}: write the pair again."
+        )
 
 
 def _fit(

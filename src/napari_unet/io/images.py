@@ -1,4 +1,4 @@
-"""Reading microscope images and masks, writing labels."""
+"""Reading microscope images and masks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ import tifffile
 from PIL import Image
 
 from napari_unet.errors import ImageError
-from napari_unet.files import replacing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TIFF = (".tif", ".tiff")
 READABLE = (*TIFF, ".png", ".jpg", ".jpeg", ".bmp")
-WRITABLE = (*TIFF, ".png")
 UNREADABLE = (  # what tifffile and Pillow raise for damaged files
     OSError, ValueError, LookupError, TypeError, SyntaxError, EOFError, RuntimeError,
     struct.error, zlib.error, Image.DecompressionBombError,
@@ -59,54 +57,3 @@ def read_image(path: Path) -> NDArray[Any]:
         raise ImageError(
             f"{path} could not be read as an image ({error}): open another copy of it."
         ) from error
-
-
-def write_labels(path: Path, labels: NDArray[Any]) -> Path:
-    """Write labels as TIFF (int32, any axes) or PNG (16 bit, one plane).
-
-    Parameters
-    ----------
-    path : the ending says the kind
-    labels : (..., Y, X) integers, 0 is background
-
-    Returns
-    -------
-    path : as given
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written; nothing is left half-written.
-    ImageError
-        If the labels do not fit the format.
-    """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in WRITABLE:
-        raise ImageError(
-            f"{path} ends in {path.suffix!r}, expected {', '.join(WRITABLE)}: "
-            "choose one of those."
-        )
-    labels = np.asarray(labels)
-    lowest, highest = int(labels.min(initial=0)), int(labels.max(initial=0))
-    if suffix == ".png" and (labels.ndim != 2 or highest > 65535):
-        raise ImageError(
-            f"The labels have the shape {labels.shape} and go up to {highest}; PNG "
-            "holds one plane up to 65535: write TIFF."
-        )
-    if lowest < 0 or highest > np.iinfo(np.int32).max:
-        raise ImageError(
-            f"The labels go from {lowest} to {highest}, expected 0 to "
-            f"{np.iinfo(np.int32).max}: renumber them."
-        )
-    with replacing(path) as temporary:
-        if suffix == ".png":
-            iio.imwrite(temporary, labels.astype(np.uint16), plugin="pillow")
-        else:
-            tifffile.imwrite(
-                temporary,
-                labels.astype(np.int32),
-                compression="zlib",
-                photometric="minisblack",
-            )
-    return path

@@ -22,13 +22,20 @@ if TYPE_CHECKING:
 class Pair:
     """An image file, its mask file or files, and what the index says of it.
 
-    Several mask files hold one object each.
+    Several mask files hold one object each. Where the masks can be trusted is in the
+    file ``supervised``, above 0; without one they can be everywhere.
     """
 
     name: str
     image: Path
     masks: tuple[Path, ...]
     facts: Mapping[str, str] = field(default_factory=dict)
+    supervised: Path | None = None
+
+    @property
+    def axes(self) -> str | None:
+        """One letter per axis of the image, if the index says it."""
+        return self.facts.get("axes") or None
 
     def read(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return image and labels.
@@ -51,6 +58,18 @@ class Pair:
             labels[(mask if mask.ndim == 2 else mask[..., 0]) > 0] = number
         return read_image(self.image), labels
 
+    def read_supervised(self) -> NDArray[np.bool_] | None:
+        """Return where the labels can be trusted; None: everywhere.
+
+        Raises
+        ------
+        ImageError
+            If the file cannot be read.
+        """
+        if self.supervised is None:
+            return None
+        return np.asarray(read_image(self.supervised) > 0)
+
 
 def find_pairs(
     folder: Path, where: Mapping[str, tuple[str, ...]] | None = None
@@ -59,9 +78,10 @@ def find_pairs(
 
     Parameters
     ----------
-    folder : ``images/`` and ``masks/`` with equal stems; the same with an ``index.csv``
-        (columns name, split and others); or the layout of the 2018 Data Science Bowl,
-        a folder per image with ``images/`` and ``masks/`` in it
+    folder : ``images/`` and ``masks/`` with equal stems, and ``supervised/`` for masks
+        that can be trusted in places only; the same with an ``index.csv`` (columns
+        name, split, axes and others); or the layout of the 2018 Data Science Bowl, a
+        folder per image with ``images/`` and ``masks/`` in it
     where : keep the pairs whose index column holds one of these values
 
     Returns
@@ -99,17 +119,30 @@ def find_pairs(
 def _equal_stems(folder: Path) -> list[Pair]:
     masks = {path.stem: path for path in _images_in(folder / "masks")}
     images = {path.stem: path for path in _images_in(folder / "images")}
-    facts = _index(folder / "index.csv")
+    trusted = {path.stem: path for path in _images_in(folder / "supervised")}
+    facts = read_index(folder / "index.csv")
     names = facts or {key: {} for key in images}
+    lost = [n for n in names if names[n].get("supervised_pixels") and n not in trusted]
+    if lost:
+        raise ImageError(
+            f"{folder} says of {lost[0]} that its mask can be trusted in places, but "
+            f"supervised/ has no file of this name: write the pairs again."
+        )
     return [
-        Pair(name, images[name], (masks[name],), row)
+        Pair(name, images[name], (masks[name],), row, trusted.get(name))
         for name, row in sorted(names.items())
         if name in images and name in masks
     ]
 
 
-def _index(path: Path) -> dict[str, dict[str, str]]:
-    """Return the rows of an index.csv by name; empty when there is none."""
+def read_index(path: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of an index.csv by name; empty when there is none.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read, or has no column "name".
+    """
     if not path.is_file():
         return {}
     try:
