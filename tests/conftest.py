@@ -19,9 +19,17 @@ settings.load_profile("full" if FULL else "quick")
 @pytest.fixture(scope="session", autouse=True)
 def own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what is remembered and downloaded away from those of the person testing."""
-    for name in ("SETTINGS", "CACHE"):
+    for name in ("SETTINGS", "CACHE", "PROJECTS"):
         folder = tmp_path_factory.mktemp(name.lower())
         os.environ[f"NAPARI_UNET_{name}"] = str(folder)
+
+
+@pytest.fixture
+def projects(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return where projects are made, which is not there yet."""
+    monkeypatch.setenv("NAPARI_UNET_PROJECTS", str(tmp_path / "projects"))
+    monkeypatch.setenv("NAPARI_UNET_SETTINGS", str(tmp_path / "settings"))
+    return tmp_path / "projects"
 
 
 @pytest.fixture(scope="session")

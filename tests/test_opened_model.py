@@ -9,9 +9,10 @@ import torch
 from monai.networks.nets import BasicUNet
 
 from napari_unet.engine.config import FinetuneConfig
+from napari_unet.engine.look import Look
 from napari_unet.errors import UnetError
 from napari_unet.jobs import run_now
-from napari_unet.opened_model import Opening
+from napari_unet.opened_model import Opening, OpenModel, Version
 from napari_unet.session import Session
 from napari_unet.steps import MOST_READINGS
 from tiny import noise, tiny_model
@@ -44,6 +45,35 @@ def test_changes_are_merged_and_later_ones_win() -> None:
         "normalization": {"kind": "scale", "divisor": 7.0}, "output": "y",
     }  # fmt: skip
     assert Opening("a").changes == {}
+
+
+def test_a_model_of_no_file_cannot_be_read_in_another_way() -> None:
+    session = Session()
+    session.set_model(tiny_model())
+    with pytest.raises(UnetError, match="load the file first"):
+        session.revise_model({"reading": "other"})
+
+
+def test_versions_that_lead_in_circles_have_no_origin() -> None:
+    circle = Version(2, tiny_model(), "", base=2, opening=None)
+    with pytest.raises(UnetError, match="load the file first"):
+        OpenModel([circle], current=2).reopening({"reading": "other"})
+
+
+def test_numbers_go_on_after_those_that_were_given() -> None:
+    versions = [Version(4, tiny_model(), "")]
+    assert OpenModel(versions, current=4).highest == 4
+    assert OpenModel(versions, current=4, highest=9).highest == 9
+
+
+def test_a_change_that_comes_late_leaves_what_was_found_of_another_version() -> None:
+    model = tiny_model()
+    state = OpenModel([Version(1, model, ""), Version(2, model, "")], current=2)
+    state.look = look = Look(reason="seen")
+    state.put(1, model, {"output": "instances"})
+    assert state.look is look
+    state.put(2, model, {"output": "instances"})
+    assert state.look is None
 
 
 def test_a_changed_guess_is_used_at_once_and_counts_as_chosen(foreign: Path) -> None:

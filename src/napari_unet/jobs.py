@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 T = TypeVar("T")
-Lane = Literal["network", "short"]
+Lane = Literal["network", "short", "journal"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Job(Generic[T]):
         nothing that others write. It may be sent a command, for example to stop early.
     total : number of steps, 0 when unknown
     accept : takes the result, on the main thread
-    lane : one network job runs at a time; short jobs run beside it
+    lane : one network job runs at a time; short jobs run beside it, one after
+        another; what is done is written into the project in the journal lane
     interrupt : makes a step that waits for another process end at once, by raising
         Interrupted; called from another thread when the user cancels
     """

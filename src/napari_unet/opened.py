@@ -13,7 +13,7 @@ from napari_unet.errors import LabelsError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_unet.engine.protect import Region
+    from napari_unet.engine.blocks import Region
     from napari_unet.engine.spec import ModelSpec
 
 HIGHEST = 2**31 - 1  # label that int32 holds
@@ -37,6 +37,25 @@ class KeptScores:
     region: Region
 
 
+@dataclass(frozen=True)
+class ImageSource:
+    """Where an image is from, so that a project can ask for it again.
+
+    Attributes
+    ----------
+    path : of its file; None: it came from none
+    reader : napari's plugin that read it
+    scale, translate : of its layer
+    labels_name : of the layer of its labels
+    """
+
+    path: str | None
+    reader: str | None = None
+    scale: tuple[float, ...] = ()
+    translate: tuple[float, ...] = ()
+    labels_name: str = ""
+
+
 @dataclass(eq=False)
 class OpenImage:
     """One image and its labels under correction.
@@ -48,6 +67,8 @@ class OpenImage:
     axes : one letter per axis of the image, such as "YX" or "TYXC"
     corrections : labels and ledger, of the image's shape without channels
     summary : one line about the last prediction
+    source : where the image is from; None: from no file
+    shown : False: its labels layer was deleted; it is left out of fine-tuning
     """
 
     name: str
@@ -57,6 +78,8 @@ class OpenImage:
     summary: str = ""
     kept: KeptScores | None = None
     saved_revision: int = 0
+    source: ImageSource | None = None
+    shown: bool = True
 
     @property
     def unsaved(self) -> bool:
@@ -126,13 +149,6 @@ def check_range(labels: NDArray[Any]) -> None:
 def shape_without_channels(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
     """Return the shape of an image's labels."""
     return tuple(n for n, axis in zip(shape, axes, strict=True) if axis != "C")
-
-
-def bounded(region: Region | None, shape: tuple[int, ...]) -> Region:
-    """Return a region with its starts and stops in numbers; None is everything."""
-    slices = region or (slice(None),) * len(shape)
-    bounds = (s.indices(n) for s, n in zip(slices, shape, strict=True))
-    return tuple(slice(start, stop) for start, stop, _ in bounds)
 
 
 def with_context(region: Region, shape: tuple[int, ...], dims: int) -> Region:

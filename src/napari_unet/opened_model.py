@@ -5,7 +5,9 @@ Imports no torch until something is to be computed.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_unet.errors import UnetError
@@ -16,15 +18,6 @@ if TYPE_CHECKING:
     from napari_unet.engine.finetune import FinetuneResult
     from napari_unet.engine.look import Look
     from napari_unet.engine.model import Model
-
-
-@dataclass(frozen=True)
-class Version:
-    """A model that the user kept; number 1 is the one that was loaded."""
-
-    number: int
-    model: Model
-    note: str
 
 
 @dataclass(frozen=True)
@@ -55,6 +48,33 @@ class Opening:
         return replace(self, changes=both)
 
 
+@dataclass(frozen=True)
+class Version:
+    """A model of the list: one that was loaded, or a fine-tuning that was kept.
+
+    Attributes
+    ----------
+    number : never given twice in one list
+    model : of this version
+    note : where it is from, or what its fine-tuning brought
+    made : seconds since the epoch
+    metric : held-out AP at an IoU of 0.5 where it gives objects, else Dice, both after
+        its fine-tuning; None: it was loaded, or there was too little to hold out
+    strokes : steps made by hand that its fine-tuning learnt from
+    opening : how its file was opened; None: it came from no file
+    base : number of the version that its fine-tuning started from; None: loaded
+    """
+
+    number: int
+    model: Model
+    note: str
+    made: float = field(default_factory=time.time)
+    metric: float | None = None
+    strokes: int = 0
+    opening: Opening | None = None
+    base: int | None = None
+
+
 @dataclass
 class OpenModel:
     """All of the model that is open; replaced and changed only on the main thread.
@@ -64,21 +84,32 @@ class OpenModel:
     versions : oldest first
     current : number of the one in use
     draft : a finished fine-tuning that is neither kept nor dropped
-    opening : how version 1 was opened; None: it came from no file
     look : what a quick look at an image found of the version in use
+    learnt_from : steps made by hand that the last fine-tuning learns from
+    begun_from : number of the version that it started from; 0: the one in use
+    highest : number ever given, also to a version that was deleted
     """
 
     versions: list[Version] = field(default_factory=list)
     current: int = 0
     draft: FinetuneResult | None = None
-    opening: Opening | None = None
     look: Look | None = None
+    learnt_from: int = 0
+    begun_from: int = 0
+    highest: int = 0
+
+    def __post_init__(self) -> None:
+        """Give no number again."""
+        numbers = [version.number for version in self.versions]
+        self.highest = max([self.highest, *numbers])
 
     @property
     def in_use(self) -> Version | None:
         """The version in use."""
-        numbers = {version.number: version for version in self.versions}
-        return numbers.get(self.current)
+        return self._find(self.current)
+
+    def _find(self, number: int | None) -> Version | None:
+        return next((each for each in self.versions if each.number == number), None)
 
     def model_of(self, number: int | None = None) -> Model:
         """Return a version's model, that in use unless a number is given.
@@ -88,43 +119,115 @@ class OpenModel:
         UnetError
             If there is none.
         """
-        for version in self.versions:
-            if version.number == (number or self.current):
-                return version.model
-        raise UnetError("No model is loaded: choose one in the Model panel first.")
+        version = self._find(number or self.current)
+        if version is not None:
+            return version.model
+        if not self.versions:
+            raise UnetError("No model is loaded: choose one in the Model panel first.")
+        numbers = ", ".join(str(each.number) for each in self.versions)
+        raise UnetError(
+            f"There is no version {number}, expected one of {numbers}: choose one in "
+            "the Versions panel."
+        )
 
     def use(self, number: int) -> None:
-        """Make a version the one in use; what was found of another is forgotten."""
+        """Make a version the one in use; what was found of another is forgotten.
+
+        A fine-tuning that is neither kept nor dropped becomes a version, not in use.
+        """
         self.model_of(number)
+        self.set_aside()
         self.current = number
-        self.draft = self.look = None
+        self.look = None
 
     def use_earlier(self) -> None:
-        """Go back a version."""
+        """Go back to the version that the one in use was made from, or came after."""
+        version = self.in_use
         earlier = [v.number for v in self.versions if v.number < self.current]
-        if not earlier:
+        if version is None or not earlier:
             raise UnetError(
                 "This is the first version: there is nothing to go back to."
             )
-        self.use(earlier[-1])
+        self.use(version.base if version.base in earlier else earlier[-1])
+
+    # -- the list
+
+    def begins(self, strokes: int) -> None:
+        """Take note that a fine-tuning of the version in use begins.
+
+        Parameters
+        ----------
+        strokes : steps made by hand that it learns from
+        """
+        self.learnt_from, self.begun_from = strokes, self.current
 
     def keep(self) -> None:
         """Make the draft a new version, and use it."""
-        draft, base = self.draft, self.in_use
-        if draft is None or base is None:
+        if self.draft is None or self.in_use is None:
             raise UnetError(
                 "There is no finished fine-tuning to keep: start one first."
             )
-        number = self.versions[-1].number + 1
+        self._add_draft(self.draft, self.draft.summary)
+        self.use(self.highest)
+
+    def set_aside(self) -> None:
+        """Make the draft, if there is one, a version that is not in use."""
+        if self.draft is not None:
+            self._add_draft(self.draft, f"not chosen: {self.draft.summary}")
+
+    def _add_draft(self, draft: FinetuneResult, note: str) -> None:
+        base, number = self.begun_from or self.current, self.highest + 1
         provenance = {
             **draft.model.spec.provenance,
-            f"version {number}": f"fine-tuned from version {base.number}: "
-            f"{draft.summary}",
+            f"version {number}": f"fine-tuned from version {base}: {draft.summary}",
         }
         spec = draft.model.spec.model_copy(update={"provenance": provenance})
-        model = replace(draft.model, spec=spec)
-        self.versions.append(Version(number, model, draft.summary))
+        metric = draft.after["ap50" if spec.gives_objects else "dice"]
+        self._add(
+            Version(
+                number, replace(draft.model, spec=spec), note,
+                metric=metric if draft.honest else None,
+                strokes=self.learnt_from, base=base,
+            )
+        )  # fmt: skip
+        self.draft, self.begun_from = None, 0
+
+    def _add(self, version: Version) -> None:
+        self.versions.append(version)
+        self.highest = version.number
+
+    def add_loaded(self, model: Model, note: str, opening: Opening | None) -> None:
+        """Make a loaded model the next version, and use it; nothing kept is lost.
+
+        Parameters
+        ----------
+        model : just loaded
+        note : on where it is from
+        opening : how its file was opened
+        """
+        self.set_aside()
+        name = Path(opening.source).name if opening else model.spec.name
+        number = self.highest + 1
+        self._add(Version(number, model, f"{name} {note}", opening=opening))
         self.use(number)
+
+    def delete(self, number: int) -> None:
+        """Take a version out of the list; its number is not given again.
+
+        Raises
+        ------
+        UnetError
+            If there is none, or it is in use.
+        """
+        self.model_of(number)
+        if number == self.current:
+            raise UnetError(
+                f"Version {number} is in use and cannot be deleted: restore another "
+                "version first."
+            )
+        self.versions = [each for each in self.versions if each.number != number]
+
+    # -- how a version's file was opened
 
     def reopening(self, changes: Mapping[str, Any]) -> Opening:
         """Return how the file is to be opened to read its weights in another way.
@@ -132,26 +235,40 @@ class OpenModel:
         Raises
         ------
         UnetError
-            If the version in use is not that of the file.
+            If the version in use is not that of a file.
         """
-        if self.opening is None or self.current != 1:
-            raise UnetError(
-                "The weights can be read in another way only as they were loaded: "
-                "restore version 1 first."
-            )
-        return self.opening.changed(changes)
+        if self.reopened is not None:
+            return self.reopened.changed(changes)
+        origin = self._origin()
+        remedy = f"restore version {origin.number}" if origin else "load the file"
+        raise UnetError(
+            "The weights can be read in another way only as they were loaded: "
+            f"{remedy} first."
+        )
+
+    def _origin(self) -> Version | None:
+        """Return the loaded version that the one in use was fine-tuned from."""
+        version = self.in_use
+        while version is not None and version.base is not None:
+            earlier = version.base < version.number  # else a file would lead in circles
+            version = self._find(version.base) if earlier else None
+        return version if version is not None and version.opening else None
 
     @property
     def reopened(self) -> Opening | None:
         """How the file of the version in use was opened; None: it has no file."""
-        return self.opening if self.current == 1 else None
+        version = self.in_use
+        return version.opening if version else None
 
     def put(self, number: int, model: Model, changes: Mapping[str, Any]) -> None:
         """Put a model of which something was changed in the place of a version."""
+
+        def changed(version: Version) -> Version:
+            opening = version.opening.changed(changes) if version.opening else None
+            return replace(version, model=model, opening=opening)
+
         self.versions = [
-            replace(each, model=model) if each.number == number else each
-            for each in self.versions
+            changed(each) if each.number == number else each for each in self.versions
         ]
-        if self.opening is not None and number == 1:
-            self.opening = self.opening.changed(changes)
-        self.look = None
+        if number == self.current:
+            self.look = None

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet import zoo
+from napari_unet.engine.blocks import relative
+from napari_unet.engine.config import TileDone
 from napari_unet.errors import CheckpointError, ImageError
-from napari_unet.opened import KeptScores
+from napari_unet.opened import KeptScores, shape_without_channels, with_context
 from napari_unet.zoo_download import bioimageio_id, fetch_steps
 
 if TYPE_CHECKING:
@@ -19,16 +21,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_unet.engine.blocks import Region
+    from napari_unet.engine.compare import Comparison
     from napari_unet.engine.config import FinetuneConfig, LabelsConfig, PredictConfig
     from napari_unet.engine.finetune import FinetuneResult
     from napari_unet.engine.look import Alternative, Look
     from napari_unet.engine.model import Model
-    from napari_unet.engine.protect import Merged, Region, Snapshot
+    from napari_unet.engine.protect import Merged, Snapshot
     from napari_unet.formats.interrupt import Interrupt
     from napari_unet.opened import OpenImage
     from napari_unet.opened_model import Opening
 
 KEPT_BYTES = 2**30  # scores kept for the sliders
+OUTLINE = 2  # pixels, of previews
 MOST_READINGS = 6  # that a look tries; each opens the file again
 
 
@@ -86,16 +91,6 @@ def save_to(
 
     yield
     return save_model(model, path, **asked)
-
-
-def write_labels_to(
-    path: Path, labels: NDArray[np.int32]
-) -> Generator[None, None, Path]:
-    """Write labels as TIFF or PNG."""
-    from napari_unet.io.images import write_labels
-
-    yield
-    return write_labels(path, labels)
 
 
 def look_at(
@@ -179,7 +174,131 @@ def finetune_on(
     from napari_unet.engine.sampling import Example
 
     examples = [
-        Example(np.asarray(image), snapshot.labels, snapshot.protected(), axes)
+        Example(np.asarray(image), snapshot.labels, snapshot.supervised(), axes)
         for image, axes, snapshot in parts
     ]
     return (yield from finetune_steps(model, examples, config))
+
+
+# -- versions, tried out beside the labels
+
+
+@dataclass(frozen=True)
+class View:
+    """A part of an image on which versions are tried out.
+
+    Attributes
+    ----------
+    name : of the image
+    image : never written
+    axes : one letter per axis of the image
+    region : slices with numbers, over the axes without channels
+    config : for the prediction
+    """
+
+    name: str
+    image: Any
+    axes: str
+    region: Region
+    config: PredictConfig
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a version finds in a part of an image; it is in no ledger.
+
+    Attributes
+    ----------
+    name : of the image
+    number : of the version
+    labels : int32, of ``window``
+    outline : uint8, their edges; see ``engine.compare.outlines``
+    window : slices over the image's axes without channels
+    objects : whether values are objects; else classes
+    found : how many there are, in words
+    """
+
+    name: str
+    number: int
+    labels: NDArray[np.int32]
+    outline: NDArray[np.uint8]
+    window: Region
+    objects: bool
+    found: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two versions tried on one part of an image.
+
+    Attributes
+    ----------
+    comparison : how they differ
+    previews : what each finds
+    outline : uint8, 1 on edges that only the first has, 2 the second, 3 both
+    """
+
+    comparison: Comparison
+    previews: tuple[Preview, Preview]
+    outline: NDArray[np.uint8]
+
+
+def preview_of(number: int, model: Model, view: View) -> Generator[Any, None, Preview]:
+    """Predict a view with a version; what lies around is predicted and cut away."""
+    from napari_unet.engine.compare import outlines
+    from napari_unet.engine.predict import predict_steps
+
+    shape = shape_without_channels(view.image.shape, view.axes)
+    window = with_context(view.region, shape, model.spec.architecture.dims)
+    config = view.config.model_copy(update={"keep_scores": False})
+    prediction = yield from predict_steps(
+        model, np.asarray(view.image), axes=view.axes, config=config, region=window
+    )
+    labels = prediction.labels[relative(view.region, window)].copy()
+    objects = model.spec.gives_objects
+    count = int(np.count_nonzero(np.bincount(labels.ravel(), minlength=1)[1:]))
+    kind = ("object" if count == 1 else "objects") if objects else "classes"
+    found = f"{count:,} {kind}" if count else "nothing"
+    edges = outlines(labels, OUTLINE, objects)
+    return Preview(view.name, number, labels, edges, view.region, objects, found)
+
+
+def compare_on(
+    one: tuple[int, Model], other: tuple[int, Model], view: View,
+    corrected: Snapshot | None,
+) -> Generator[Any, None, Compared]:  # fmt: skip
+    """Predict a view with two versions, and say how far they agree.
+
+    Parameters
+    ----------
+    one, other : number and model of a version
+    view : where
+    corrected : the planes in which the view lies; None: nothing is corrected there
+    """
+    from napari_unet.engine.compare import Truth, compare
+
+    first = yield from _turn(preview_of(*one, view), 0)
+    second = yield from _turn(preview_of(*other, view), 1)
+    truth = None
+    if corrected is not None:
+        here = relative(view.region, corrected.plane)
+        truth = Truth(corrected.labels[here], corrected.supervised()[here])
+    comparison = compare(
+        (first.number, second.number), first.labels, second.labels,
+        objects=one[1].spec.gives_objects, truth=truth,
+    )  # fmt: skip
+    both = np.where(first.outline, 1, 0) + np.where(second.outline, 2, 0)
+    return Compared(comparison, (first, second), both.astype(np.uint8))
+
+
+def _turn(
+    steps: Generator[Any, None, Preview], done: int
+) -> Generator[TileDone, None, Preview]:
+    """Run the first or second of two predictions that count as one."""
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as end:
+            preview: Preview = end.value
+            return preview
+        yield TileDone(event.done + done * event.total, 2 * event.total)

@@ -62,9 +62,10 @@ def test_labels_deleted_while_predicting_stay_deleted(hands, tiny_files) -> None
     one.viewer.layers.remove(one.labels)
     one.wait_idle()
     assert [layer.name for layer in one.viewer.layers] == ["nuclei"]
-    assert one.bench.session.images == []
+    assert [opened.shown for opened in one.bench.session.images] == [False]
     one.predict()
     assert one.labels.name == "nuclei - U-Net"
+    assert [opened.shown for opened in one.bench.session.images] == [False, True]
 
 
 def test_layers_renamed_while_predicting_are_followed(hands, tiny_files) -> None:
@@ -125,10 +126,39 @@ def close_event(one, monkeypatch, answer: QMessageBox.StandardButton):
     return not stopped, asked
 
 
+def painted(hands, tiny_files, *, autosave: bool = False):
+    """Return hands that corrected something, kept or not."""
+    one = ready(hands, tiny_files)
+    one.bench.session.autosave = autosave
+    one.predict()
+    one.labels.paint((20, 20), 88)
+    return one
+
+
+def test_closing_asks_nothing_when_all_is_kept(hands, tiny_files, monkeypatch) -> None:
+    one = painted(hands, tiny_files, autosave=True)
+    closes, asked = close_event(one, monkeypatch, QMessageBox.StandardButton.Cancel)
+    assert (closes, asked) == (True, [])
+    assert not one.bench.session.unkept()
+
+
+def test_closing_asks_when_the_disk_takes_nothing(
+    hands, tiny_files, monkeypatch, tmp_path
+) -> None:
+    (tmp_path / "full").write_text("no folder")
+    monkeypatch.setenv("NAPARI_UNET_PROJECTS", str(tmp_path / "full"))
+    one = painted(hands, tiny_files, autosave=True)
+    closes, asked = close_event(one, monkeypatch, QMessageBox.StandardButton.Cancel)
+    assert not closes
+    assert "nuclei" in asked[0]
+    assert str(tmp_path / "full") in asked[0]
+
+
 def test_closing_without_unsaved_work_asks_nothing(
     hands, tiny_files, monkeypatch
 ) -> None:
     one = ready(hands, tiny_files)
+    one.bench.session.autosave = False
     one.predict()
     closes, asked = close_event(one, monkeypatch, QMessageBox.StandardButton.Cancel)
     assert (closes, asked) == (True, [])
@@ -138,9 +168,7 @@ def test_closing_without_unsaved_work_asks_nothing(
 def test_closing_with_unsaved_work_asks_first(
     hands, tiny_files, monkeypatch, answer: str
 ) -> None:
-    one = ready(hands, tiny_files)
-    one.predict()
-    one.labels.paint((20, 20), 88)
+    one = painted(hands, tiny_files)
     button = getattr(QMessageBox.StandardButton, answer)
     closes, asked = close_event(one, monkeypatch, button)
     assert closes == (answer == "Discard")
@@ -151,9 +179,7 @@ def test_closing_with_unsaved_work_asks_first(
 def test_the_file_menu_asks_too_but_a_script_does_not(
     hands, tiny_files, monkeypatch
 ) -> None:
-    one = ready(hands, tiny_files)
-    one.predict()
-    one.labels.paint((20, 20), 88)
+    one = painted(hands, tiny_files)
     asked: list[str] = []
     monkeypatch.setattr(
         QMessageBox, "question",
@@ -170,9 +196,7 @@ def test_the_file_menu_asks_too_but_a_script_does_not(
 def test_a_floating_dock_does_not_replace_the_window(
     hands, tiny_files, monkeypatch
 ) -> None:
-    one = ready(hands, tiny_files)
-    one.predict()
-    one.labels.paint((20, 20), 88)
+    one = painted(hands, tiny_files)
     dock = next(iter(one.bench.viewer.window.dock_widgets.values())).parentWidget()
     while not hasattr(dock, "setFloating"):
         dock = dock.parentWidget()
@@ -184,9 +208,7 @@ def test_a_floating_dock_does_not_replace_the_window(
 
 
 def test_a_stroke_before_closing_is_harmless(hands, tiny_files) -> None:
-    one = ready(hands, tiny_files)
-    one.predict()
-    one.labels.paint((20, 20), 88)
+    one = painted(hands, tiny_files, autosave=True)
     bench = one.bench
     bench.viewer.close()
     one.qtbot.waitUntil(lambda: not bench._tally_timer.isActive(), timeout=5000)

@@ -20,6 +20,7 @@ def test_the_file_menu_asks_before_it_closes(
     qtbot.wait(50)  # the dock is docked by napari in the next turn of the event loop
     mine = viewer.add_labels(np.zeros((40, 40), np.int32))
     bench = bench_for(viewer)
+    bench.session.autosave = False
     opened = bench.open(image, "YX", mine)
     mine.paint((10, 10), 3)
     assert opened.unsaved

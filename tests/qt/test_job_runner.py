@@ -283,3 +283,43 @@ def test_what_comes_after_the_window_was_closed_is_dropped(qtbot) -> None:
     runner._on_yielded(job, TileDone(1, 2), bar)
     assert bar.n == 0
     bar.close()
+
+
+def test_the_journal_lane_is_quiet_and_never_waits_for_others(
+    watched: Watched, monkeypatch
+) -> None:
+    gate = threading.Event()
+    bars: list[str] = []
+    monkeypatch.setattr(
+        "napari_unet.qt.job_runner.progress",
+        lambda **given: bars.append(given["desc"]) or progress(**given),
+    )
+    watched.runner.run(job(waiting_for(gate), title="network"))
+    watched.runner.run(job(waiting_for(gate), lane="short", title="short"))
+    watched.busy.clear()
+    done = threading.Event()
+    done.set()
+    watched.runner.run(job(waiting_for(done), lane="journal", title="first"))
+    watched.runner.run(job(failing(UnetError("full")), lane="journal", title="second"))
+    with notification_manager:
+        watched.wait(2)
+        told = len(notification_manager.records)
+    assert watched.ends == [("first", ""), ("second", "full")]
+    assert (bars, watched.busy, told) == (["network", "short"], [], 0)
+    gate.set()
+    watched.wait(4)
+
+
+def test_closing_waits_for_what_is_being_written(watched: Watched) -> None:
+    gate = threading.Event()
+    taken: list[Any] = []
+    watched.runner.run(job(waiting_for(gate, "written"), taken.append, "journal"))
+    watched.runner.cancel_all()
+    watched.runner._workers["journal"].quit()  # as napari does when it closes
+    assert not watched.runner.finish("journal", 0.05)
+    gate.set()
+    assert watched.runner.finish("journal", 20)
+    assert taken == ["written"]
+    assert watched.runner.running("journal") is None
+    watched.wait()
+    assert taken == ["written"]

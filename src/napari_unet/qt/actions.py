@@ -15,9 +15,27 @@ if TYPE_CHECKING:
 ACTIONS = {
     "predict": ("Shift-R", "Predict with the U-Net"),
     "accept_view": ("Shift-A", "Accept what is visible as right"),
+    "accept_object": ("Shift-G", "Accept the object under the pointer as right"),
+    "unaccept": ("Shift-U", "Take back what was accepted or ignored in view"),
+    "split": ("Shift-S", "Split objects: draw a line"),
+    "merge": ("Shift-M", "Merge objects: draw a line through them"),
+    "ignore": ("Shift-I", "Ignore a part: draw around it"),
+    "delete": ("Shift-D", "Delete the object under the pointer"),
+    "fill_holes": ("Shift-H", "Fill holes of the object under the pointer"),
+    "smooth": ("Shift-O", "Smooth the object under the pointer"),
+    "snap": ("Shift-E", "Snap the object under the pointer to the network's edges"),
+    "copy": ("Shift-C", "Copy the object under the pointer to the next slice"),
+    "new_label": ("Shift-B", "Paint a new object with U-Net's next label"),
     "finetune": ("Shift-F", "Fine-tune the U-Net on the corrections"),
     "cancel": ("Shift-Escape", "Cancel the running U-Net job"),
 }
+
+
+def keys_of(name: str) -> str:
+    """Return the keys of an action as a person reads them, such as Shift+D."""
+    chosen = get_settings().shortcuts.shortcuts.get(f"napari:unet_{name}")
+    keys = ACTIONS[name][:1] if chosen is None else chosen
+    return " or ".join(str(each).replace("-", "+") for each in keys)
 
 
 @cache

@@ -1,96 +1,157 @@
-"""Step 3: see what is corrected, accept what is right, save the masks."""
+"""Step 3: correct with tools, accept what is right, save the masks."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
-from napari.utils import DirectLabelColormap
+from qtpy.compat import isalive
 from qtpy.QtWidgets import QCheckBox, QFormLayout
 
-from napari_unet.engine.corrections import ACCEPTED, EDITED
-from napari_unet.qt.layers import current_slice, visible_region
-from napari_unet.qt.parts import LayerChooser, Panel, ask_save, enable
+from napari_unet.jobs import run_now
+from napari_unet.qt import layers as layer_tools
+from napari_unet.qt.actions import ACTIONS, keys_of
+from napari_unet.qt.correct_overlay import Overlay
+from napari_unet.qt.correct_words import (
+    CLASSES,
+    DRAWN,
+    NOT_3D,
+    ON_OBJECT,
+    WHICH,
+    summary_of,
+    with_key,
+)
+from napari_unet.qt.drawing import Drawing
+from napari_unet.qt.parts import LayerChooser, Panel, ask_save, enable, side_by_side
+from napari_unet.qt.tool_choice import AT_ONCE, use_of_line, use_on_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_unet.opened import OpenImage
+    from numpy.typing import NDArray
+    from qtpy.QtWidgets import QPushButton
 
-COLORS = {None: "transparent", 0: "transparent", EDITED: "orange", ACCEPTED: "lime"}
+    from napari_unet.jobs import Job
+    from napari_unet.opened import OpenImage
+    from napari_unet.tool_steps import ToolUse
+
 MASKS = "TIFF (*.tif *.tiff);;PNG, one plane (*.png)"
 
 
 class CorrectPanel(Panel):
-    """Paint with napari's own tools; accept, undo, save here."""
+    """Paint with napari's own tools; split, merge, accept, undo, save here."""
 
     name = "correct"
     title = "Correct"
 
     def __init__(self, bench: Any) -> None:
         super().__init__(bench)
-        self._overlay: Any = None
+        self._overlay = Overlay(bench)
+        self._drawing = Drawing(bench, self)
+        self._drawn_for = ""  # the tool that the user draws for
+        self._jobs: list[Job[Any]] = []  # of tools, that run
+        self._said_at: object = None  # what there was when a problem was told
+        self._why_not: dict[str, str] = {}
+        self._buttons: dict[str, QPushButton] = {}
         self.labels = LayerChooser(
             bench, Labels, "unet.correct.labels",
             "The labels layer under correction; paint on it with napari's own tools",
         )  # fmt: skip
-        form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("Labels", self.labels.native)
-        self.rows.addLayout(form)
-        self._make_buttons()
-        self.rows.addWidget(self.summary)
-        bench.session.labels_changed.connect(self._on_session_labels_changed)
-        bench.corrections_changed.connect(self._on_bench_corrections_changed)
-        bench.layers_changed.connect(self._on_bench_corrections_changed)
-        bench.runner.ended.connect(self._on_runner_ended)
-        self.labels.box.changed.connect(self._on_bench_corrections_changed)
+        self._make_tools()
+        self._make_rest()
+        self._lay_out()
+        self._connect()
         self._on_bench_corrections_changed()
 
-    def _make_buttons(self) -> None:
-        make, session = self.button, self.bench.session
-        self.accept_view = make(
+    def _make(self, control: str, text: str, tip: str, pressed: Any) -> None:
+        keys = keys_of(control) if control in ACTIONS else ""
+        self._buttons[control] = self.button(
+            control, text, with_key(tip, keys), pressed
+        )
+
+    def _make_tools(self) -> None:
+        for control, (_, text, tip) in ON_OBJECT.items():
+            on_object = partial(self._on_object_tool_clicked, control)
+            keys = with_key(tip, keys_of(control))
+            self._buttons[control] = self.button(
+                control, text, f"{keys}.\n{WHICH}", on_object
+            )
+        for control, tool in DRAWN.items():
+            self._make(
+                control, tool.text, tool.tip,
+                partial(self._on_draw_tool_clicked, control),
+            )  # fmt: skip
+            self._buttons[control].setCheckable(True)
+        self._make(
+            "new_label", "New label",
+            "Paint a new object: takes the brush and a number that was never used",
+            self._on_new_label_clicked,
+        )  # fmt: skip
+
+    def _make_rest(self) -> None:
+        session, on_region = self.bench.session, self._on_region_clicked
+        view, whole = layer_tools.visible_region, layer_tools.current_slice
+        self._make(
             "accept_view", "Accept view",
             "Mark all that is visible now as right: it is protected, and fine-tuning "
-            "learns from it (Shift+A)",
-            lambda: self._on_region_clicked(session.accept, visible_region),
+            "learns from it",
+            lambda: on_region(session.accept, view),
         )  # fmt: skip
-        self.accept_slice = make(
+        self._make(
             "accept_slice", "Accept slice", "Mark all of the current slice as right",
-            lambda: self._on_region_clicked(session.accept, current_slice),
+            lambda: on_region(session.accept, whole),
         )  # fmt: skip
-        self.accept_object = make(
-            "accept_object", "Accept object",
-            "Mark the object with the selected label as right, in the current slice; "
-            "pick it with the layer's colour picker",
-            self._on_accept_object_clicked,
-        )  # fmt: skip
-        self.unaccept = make(
+        self._make(
             "unaccept", "Un-accept",
-            "Take back what was accepted in the visible part; edits stay",
-            lambda: self._on_region_clicked(session.unaccept, visible_region),
+            "Take back what was accepted or ignored in the visible part; edits stay",
+            lambda: on_region(session.unaccept, view),
         )  # fmt: skip
-        self.undo = make(
-            "undo", "Undo",
-            "Take back the last stroke, prediction or acceptance (Ctrl+Z)",
-            lambda: self._on_history_clicked("undo"),
-        )  # fmt: skip
-        self.redo = make(
-            "redo", "Redo", "Do again what was undone (Ctrl+Shift+Z)",
-            lambda: self._on_history_clicked("redo"),
-        )  # fmt: skip
-        self.save = make(
+        self._make("undo", "Undo", "", partial(self._on_history_clicked, "undo"))
+        self._make("redo", "Redo", "", partial(self._on_history_clicked, "redo"))
+        self._make(
             "save", "Save masks...", "Write the labels as TIFF or PNG",
             self._on_save_clicked,
         )  # fmt: skip
         self.show_edited = QCheckBox("Show what is edited and accepted")
         self.show_edited.setObjectName("unet.correct.show_edited")
-        self.show_edited.setToolTip("An overlay: edited orange, accepted green")
+        self.show_edited.setToolTip(
+            "An overlay: edited orange, accepted green, ignored blue"
+        )
+
+    def _lay_out(self) -> None:
+        def row(*controls: str) -> Any:
+            return side_by_side(*(self._buttons[control] for control in controls))
+
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setVerticalSpacing(6)
+        chosen = side_by_side(self.labels.native, self._buttons["new_label"])
+        chosen.setStretch(0, 1)
+        form.addRow("Labels", chosen)
+        form.addRow("Draw", row("split", "merge", "ignore"))
+        form.addRow("Object", row("delete", "fill_holes", "smooth"))
+        form.addRow("", row("snap", "copy"))
+        form.addRow("Right", row("accept_view", "accept_slice"))
+        form.addRow("", row("accept_object", "unaccept"))
+        form.addRow("Step", row("undo", "redo"))
+        self.rows.addLayout(form)
+        last = self.row(self.show_edited, self._buttons["save"])
+        last.setStretch(0, 1)
+        self.rows.addWidget(self.summary)
+
+    def _connect(self) -> None:
+        bench = self.bench
+        bench.session.labels_changed.connect(self._on_session_labels_changed)
+        bench.session.tool_used.connect(self._on_session_tool_used)
+        bench.corrections_changed.connect(self._on_bench_corrections_changed)
+        bench.layers_changed.connect(self._on_bench_corrections_changed)
+        bench.runner.ended.connect(self._on_runner_ended)
+        bench.viewer.dims.events.ndisplay.connect(self._on_dims_ndisplay_changed)
+        self.labels.box.changed.connect(self._on_labels_chosen)
         self.show_edited.toggled.connect(self._on_show_edited_toggled)
-        self.row(self.accept_view, self.accept_slice)
-        self.row(self.accept_object, self.unaccept)
-        self.row(self.undo, self.redo, self.save)
-        self.rows.addWidget(self.show_edited)
+        self._drawing.drawn.connect(self._on_drawing_drawn)
+        self._drawing.ended.connect(self._on_drawing_ended)
 
     @property
     def opened(self) -> OpenImage | None:
@@ -98,7 +159,121 @@ class CorrectPanel(Panel):
         layer = self.labels.layer
         return None if layer is None else self.bench.opened_of(layer)
 
-    # -- what the user does
+    # -- tools
+
+    def _on_bench_requested(self, action: str) -> None:
+        """Let a key choose the object under the pointer before the tool is used."""
+        if self.bench.answered or action not in self._buttons:
+            return
+        reason = self._why_not.get(action, "")
+        if not reason and action in ON_OBJECT and not self._point():
+            reason = "there is no object under the mouse pointer"
+        if reason:
+            self.bench.answered = True
+            self._on_bench_said(self.name, f"{self._buttons[action].text()}: {reason}.")
+            return
+        super()._on_bench_requested(action)
+
+    def _point(self) -> bool:
+        """Select the object under the pointer; tell if the pointer is on none."""
+        layer = self.labels.layer
+        label = layer_tools.label_under_pointer(self.bench.viewer, layer)
+        if label:
+            layer.selected_label = label
+        return label != 0
+
+    def _on_bench_said(self, panel: str, sentence: str) -> None:
+        """Show a problem until something is done about it."""
+        super()._on_bench_said(panel, sentence)
+        if panel == self.name:
+            self._said_at = self._moment()
+
+    def _moment(self) -> object:
+        opened = self.opened
+        return (opened, opened.corrections.revision) if opened else None
+
+    def _on_object_tool_clicked(self, control: str) -> None:
+        opened, layer = self.opened, self.labels.layer
+        self._drawing.stop()
+        self._said_at = None
+        if opened is None:
+            return
+        self.bench.settle()
+        tool, corrections = ON_OBJECT[control].tool, opened.corrections
+        viewer = self.bench.viewer
+        self._try(opened, lambda: use_on_object(tool, corrections, viewer, layer))
+
+    def _try(self, opened: OpenImage, choose: Callable[[], ToolUse]) -> None:
+        self.bench.try_now(self.name, lambda: self._use(opened, choose()))
+
+    def _use(self, opened: OpenImage, use: ToolUse) -> None:
+        """Use a tool at once, or in a worker where that takes long."""
+        job = self.bench.session.tool_job(opened, use)
+        if use.pixels <= AT_ONCE:
+            run_now(job)
+        else:
+            self._jobs.append(job)
+            self.bench.runner.run(job)
+
+    def _on_session_tool_used(
+        self, opened: OpenImage, use: ToolUse, ids: tuple[int, ...]
+    ) -> None:
+        """Select what resulted, and go where it is."""
+        layer = self.bench.layer_of(opened)
+        if layer is None:
+            return
+        if ids:
+            layer.selected_label = ids[0]
+        if use.target is not None:
+            layer_tools.go_to(self.bench.viewer, layer, use.target)
+
+    def _on_new_label_clicked(self) -> None:
+        opened, layer = self.opened, self.labels.layer
+        self._drawing.stop()
+        if opened is not None:
+            opened.corrections.commit()
+            layer.selected_label = opened.corrections.next_label
+            layer.mode = "paint"
+            self.bench.viewer.layers.selection.active = layer
+
+    # -- drawing
+
+    def _on_draw_tool_clicked(self, control: str) -> None:
+        wanted = self._buttons[control].isChecked()
+        self._drawing.stop()
+        if wanted and self.opened is not None:
+            self._drawn_for = control
+            tool = DRAWN[control]
+            self._drawing.start(tool.way, tool.layer, self.labels.layer)
+            self._buttons[control].setChecked(True)
+            self.summary.setText(tool.hint)
+
+    def _on_drawing_drawn(self, points: NDArray[Any]) -> None:
+        opened, layer = self.opened, self.labels.layer
+        if opened is None:
+            return
+        self.bench.settle()
+        self._said_at = None
+        self.summary.setText(DRAWN[self._drawn_for].hint)
+        tool, corrections = DRAWN[self._drawn_for].tool, opened.corrections
+        if tool is None:
+            axes = layer_tools.shown_axes(self.bench.viewer, layer)
+            ignore = partial(self.bench.session.ignore, opened, points, axes)
+            self.bench.try_now(self.name, ignore)
+            return
+        self._try(opened, lambda: use_of_line(tool, points, corrections, layer))
+
+    def _on_drawing_ended(self) -> None:
+        self._drawn_for, self._said_at = "", None
+        for control in DRAWN:
+            self._buttons[control].setChecked(False)
+        self._on_bench_corrections_changed()
+
+    def _on_dims_ndisplay_changed(self, _: Any) -> None:
+        if isalive(self):
+            self._update_buttons(self.opened)
+
+    # -- the rest that the user does
 
     def _on_region_clicked(
         self, act: Callable[[OpenImage, Any], None], region: Callable[..., Any]
@@ -108,20 +283,6 @@ class CorrectPanel(Panel):
             self.bench.settle()
             layer = self.labels.layer
             act(opened, region(self.bench.viewer, layer, layer.ndim))
-
-    def _on_accept_object_clicked(self) -> None:
-        opened, layer = self.opened, self.labels.layer
-        if opened is None:
-            return
-        here = current_slice(self.bench.viewer, layer, layer.ndim)
-        label = int(layer.selected_label)
-        if label == 0 or not (opened.corrections.labels[here] == label).any():
-            self.summary.setText(
-                f"Label {label} is no object in this slice: pick one with the layer's "
-                "colour picker first."
-            )
-            return
-        self.bench.session.accept_object(opened, label, here)
 
     def _on_history_clicked(self, way: str) -> None:
         opened = self.opened
@@ -138,80 +299,92 @@ class CorrectPanel(Panel):
             self.bench.run(self.name, self.bench.session.save_labels_job, opened, path)
 
     def _on_show_edited_toggled(self, shown: bool) -> None:
-        viewer = self.bench.viewer
-        if self._overlay in viewer.layers:
-            viewer.layers.remove(self._overlay)
-        self._overlay = None
-        opened, layer = self.opened, self.labels.layer
+        opened = self.opened
         if shown and opened is not None:
-            active = viewer.layers.selection.active
-            self._overlay = Labels(
-                opened.corrections.state, name=f"{opened.name} - corrected",
-                colormap=DirectLabelColormap(color_dict=COLORS), opacity=0.25,
-                scale=layer.scale, translate=layer.translate,
-                metadata={"unet overlay": True},
-            )  # fmt: skip
-            viewer.add_layer(self._overlay)
-            self._overlay.editable = False
-            viewer.layers.selection.active = active
+            self._overlay.show(opened, self.labels.layer)
+        else:
+            self._overlay.hide()
 
     # -- what changes
 
     def _on_session_labels_changed(self, opened: OpenImage, _: Any) -> None:
-        """Follow the prediction to its layer."""
+        """Follow the prediction to its layer; offer undo and redo at once."""
         layer = self.bench.layer_of(opened)
         if layer is not None and self.opened is None:
             self.labels.choose(layer)
+        if self.opened is opened:
+            self._update_buttons(opened)
 
     def _on_runner_ended(self, job: Any, problem: str) -> None:
-        if job.title.startswith("Saving masks") and problem:
-            self.summary.setText(problem)
+        mine = job in self._jobs
+        if mine:
+            self._jobs.remove(job)
+        if problem and (mine or job.title.startswith("Saving masks")):
+            self._on_bench_said(self.name, problem)
+
+    def _on_labels_chosen(self, _: Any = None) -> None:
+        self._drawing.stop()
+        self._on_bench_corrections_changed()
 
     def _on_bench_corrections_changed(self, _: Any = None) -> None:
         opened = self.opened
-        reason = "" if opened else "predict first, then correct the labels layer"
-        for button in (
-            self.accept_view, self.accept_slice, self.accept_object, self.unaccept,
-            self.save,
-        ):  # fmt: skip
-            enable(button, reason)
-        history = opened.corrections.history if opened else None
-        enable(self.undo, "" if history and history.last else "nothing to undo")
-        enable(self.redo, "" if history and history.next else "nothing to redo")
-        self._update_overlay(opened)
-        self.summary.setText(summary_of(opened) if opened else self._advice())
-
-    def _update_overlay(self, opened: OpenImage | None) -> None:
-        """Draw the overlay anew; hide it when it is of labels no longer chosen."""
-        if self._overlay is None:
-            return
-        gone = self._overlay not in self.bench.viewer.layers
-        if gone or opened is None or self._overlay.data is not opened.corrections.state:
+        if opened is None:
+            self._drawing.stop()
+        self._update_buttons(opened)
+        if self.show_edited.isChecked() and not self._overlay.follows(opened):
             self.show_edited.setChecked(False)
+        if self._said_at is not None and self._said_at == self._moment():
+            return
+        if self._drawing.on:
+            self.summary.setText(DRAWN[self._drawn_for].hint)
+        elif opened is None:
+            self.summary.setText(self._advice())
         else:
-            self._overlay.refresh()
+            self.summary.setText(summary_of(opened, self.bench.kept_text(opened)))
+
+    def _update_buttons(self, opened: OpenImage | None) -> None:
+        """Enable what can be done now; say why the rest cannot."""
+        reasons = self._reasons(opened)
+        locked = self._locked()
+        for control, button in self._buttons.items():
+            free = control == "save"
+            general = "" if opened else "predict first, then correct the labels layer"
+            reason = general or ("" if free else locked) or reasons.get(control, "")
+            self._why_not[control] = reason
+            enable(button, reason)
+
+    def _locked(self) -> str:
+        """Return why nothing may be changed; empty if it may."""
+        project = self.bench.session.project
+        return project.reason if project is not None and project.read_only else ""
+
+    def _reasons(self, opened: OpenImage | None) -> dict[str, str]:
+        """Return why some buttons do not work now, and what undo would do."""
+        if opened is None:
+            return {}
+        corrections, history = opened.corrections, opened.corrections.history
+        self._tell("undo", history.last, "Ctrl+Z")
+        self._tell("redo", history.next, "Ctrl+Shift+Z")
+        flat = NOT_3D if self.bench.viewer.dims.ndisplay == 3 else ""
+        classes = "" if corrections.instances else CLASSES
+        alone = len(corrections.shape) == 2
+        return {
+            "undo": "" if history.last else "nothing to undo",
+            "redo": "" if history.next else "nothing to redo",
+            "split": classes or flat,
+            "merge": classes or flat,
+            "ignore": flat,
+            "new_label": classes,
+            "copy": "the image has no other slice" if alone else "",
+        }
+
+    def _tell(self, control: str, title: str | None, keys: str) -> None:
+        """Let a button's tip say which step it would take back or do again."""
+        button = self._buttons[control]
+        what = f"{button.text()}: {title}" if title else button.text()
+        button.setProperty("tip", with_key(what, keys))
 
     def _advice(self) -> str:
         if not self.bench.layers(Image):
             return "Nothing to correct yet: open an image and predict."
         return "Nothing to correct yet: predict first."
-
-
-def summary_of(opened: OpenImage) -> str:
-    """Say how much of an image is corrected, and whether it is saved."""
-    tally = opened.corrections.tally()
-    if not tally:
-        return "Nothing corrected yet: paint on the layer, or accept what is right."
-    corrected = tally.edited_pixels + tally.accepted_pixels
-    share = percent(corrected, opened.corrections.labels.size)
-    saved = "not saved yet" if opened.unsaved else "saved"
-    return (
-        f"{tally.edited_objects:,} edited and {tally.accepted_objects:,} accepted "
-        f"objects ({share} of the pixels); {saved}"
-    )
-
-
-def percent(part: int, whole: int) -> str:
-    """Return a share in per cent, never 0 for something."""
-    share = 100 * part / whole
-    return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"

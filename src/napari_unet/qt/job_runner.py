@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import logging
+import threading
 import time
 from functools import cache
 from importlib import import_module
@@ -14,7 +15,7 @@ from napari.qt.threading import GeneratorWorkerSignals, WorkerBase
 from napari.utils import progress
 from napari.utils.notifications import show_error, show_warning
 from qtpy.compat import isalive
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
 
 from napari_unet.engine.config import (
     BytesDone,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SHORTEST_PAUSE = 0.1  # seconds between two progress events (fact F11)
+THREADS = 4  # at least: keeping what was done must not wait behind the other lanes
+QUIET = "journal"  # the lane without bars and notifications, several times a minute
 LONGEST_END = 20_000  # milliseconds that a last step may take when Python exits
 # napari imports these for its first Labels layer, which would stop the window for 0.5 s
 LATE_IMPORTS = ("pandas", "skimage.color.colorconv")
@@ -58,16 +61,37 @@ class JobWorker(WorkerBase):
         super().__init__(SignalsClass=GeneratorWorkerSignals)
         self.job = job
         self.command: object = None
+        self.problem = ""
+        self.over = threading.Event()
+        self.taken = False  # whether the result was accepted, or the error told
+        self.result: Any = None
+        self.error: Exception | None = None
         self._reported = 0.0
 
     def quit(self) -> None:
-        """Ask the job to end after its step, or in it where it only waits."""
+        """Ask the job to end after its step, or in it where it only waits.
+
+        What is being written is written to its end: napari calls this as it closes.
+        """
+        if self.job.lane == QUIET:
+            return
         super().quit()
+        self.problem = "cancelled"
         if self.job.interrupt is not None:
             self.job.interrupt()
 
     def work(self) -> Any:
         """Return the job's result; None when it was cancelled."""
+        try:
+            self.result = self._stepped()
+        except Exception as error:
+            self.error = error
+            raise
+        finally:
+            self.over.set()
+        return self.result
+
+    def _stepped(self) -> Any:
         steps = self.job.steps
         try:
             if not self.abort_requested:
@@ -90,6 +114,8 @@ class JobWorker(WorkerBase):
         Imports make so many objects that the garbage collector would hold the
         interpreter lock for up to 0.4 s at a time, several times.
         """
+        if self.job.lane == QUIET:
+            return next(steps)
         gc.disable()
         try:
             for module in LATE_IMPORTS:
@@ -108,7 +134,8 @@ class JobWorker(WorkerBase):
 class JobRunner(QObject):
     """Runs jobs; every signal is emitted on the main thread.
 
-    One network job runs at a time; short jobs run one after another beside it.
+    One network job runs at a time; short jobs run one after another beside it, and so
+    does what is written into the project, of which nobody is told but by ``ended``.
     """
 
     busy_changed = Signal(bool)
@@ -119,6 +146,8 @@ class JobRunner(QObject):
         super().__init__(parent)
         self._workers: dict[str, JobWorker] = {}
         self._waiting: list[Job[Any]] = []
+        pool = QThreadPool.globalInstance()
+        pool.setMaxThreadCount(max(pool.maxThreadCount(), THREADS))
 
     @property
     def busy(self) -> bool:
@@ -131,7 +160,7 @@ class JobRunner(QObject):
         return worker.job if worker else None
 
     def run(self, job: Job[Any]) -> None:
-        """Start a job; a short one waits for the short ones before it.
+        """Start a job; unless it is a network job, it waits for those before it.
 
         Of several waiting jobs of one title only the latest is done.
         """
@@ -150,14 +179,15 @@ class JobRunner(QObject):
         _wait_at_exit()
         worker = JobWorker(job)
         self._workers[job.lane] = worker
-        bar = progress(total=job.total or 0, desc=job.title)
+        bar = None
+        if job.lane != QUIET:
+            bar = progress(total=job.total or 0, desc=job.title)
         worker.yielded.connect(lambda event: self._on_yielded(job, event, bar))
-        worker.returned.connect(lambda result: self._on_returned(worker, result))
-        worker.errored.connect(lambda error: self._on_errored(worker, error))
+        worker.returned.connect(lambda _: self._on_over(worker))
+        worker.errored.connect(lambda _: self._on_over(worker))
         worker.finished.connect(  # after what accepting left for the next turn
             lambda: QTimer.singleShot(0, lambda: self._on_finished(worker, bar))
         )
-        worker.problem = ""
         worker.start()
         if job.lane == "network":
             self.busy_changed.emit(True)
@@ -165,7 +195,6 @@ class JobRunner(QObject):
     def cancel(self, lane: str = "network") -> None:
         """Ask the running job to end; the session stays as it was."""
         if lane in self._workers:
-            self._workers[lane].problem = "cancelled"
             self._workers[lane].quit()
 
     def send(self, command: object) -> None:
@@ -173,52 +202,92 @@ class JobRunner(QObject):
         if self.busy:
             self._workers["network"].command = command
 
+    def finish(self, lane: str, seconds: float) -> bool:
+        """Wait for the running job of a lane, and take its result here and now.
+
+        For a window that closes; its event loop may not turn again.
+
+        Returns
+        -------
+        ended : whether nothing runs in the lane any more
+        """
+        self._waiting = [each for each in self._waiting if each.lane != lane]
+        worker = self._workers.get(lane)
+        if worker is None:
+            return True
+        if not worker.over.wait(seconds):
+            return False
+        del self._workers[lane]
+        self._take(worker)
+        return True
+
     def cancel_all(self) -> None:
-        """End everything, for a window that closes."""
+        """End everything but what is being written, for a window that closes."""
         self._waiting = []
         for lane in list(self._workers):
-            self.cancel(lane)
+            if lane != QUIET:
+                self.cancel(lane)
 
-    def _on_yielded(self, job: Job[Any], event: Any, bar: progress) -> None:
+    def _on_yielded(self, job: Job[Any], event: Any, bar: progress | None) -> None:
         if not isalive(self):  # the window was closed with this on its way
             return
-        if isinstance(event, (TileDone, StepDone, BytesDone, LookDone)):
+        if bar is not None and isinstance(
+            event, (TileDone, StepDone, BytesDone, LookDone)
+        ):
             done, total = fraction_of(event)
             bar.total = total
             bar.update(done - bar.n)
         self.progressed.emit(job, event)
 
-    def _on_returned(self, worker: JobWorker, result: Any) -> None:
-        if worker.problem or not isalive(self):  # cancelled with the result on its way
-            return
-        try:
-            worker.job.accept(result)
-        except UnetError as error:
-            self._on_errored(worker, error)
+    def _on_over(self, worker: JobWorker) -> None:
+        if isalive(self):
+            self._take(worker)
 
-    def _on_errored(self, worker: JobWorker, error: Exception) -> None:
+    def _take(self, worker: JobWorker) -> None:
+        """Accept a result once, unless it was cancelled with the result on its way."""
+        if worker.taken:
+            return
+        worker.taken = True
+        if worker.error is not None:
+            self._tell(worker, worker.error)
+        elif not worker.problem:
+            try:
+                worker.job.accept(worker.result)
+            except UnetError as error:
+                self._tell(worker, error)
+
+    def _tell(self, worker: JobWorker, error: Exception) -> None:
         """Tell the user; a mistake that is not the user's goes to the log in full."""
         worker.problem = str(error) or type(error).__name__
-        if not isalive(self):
-            return
+        quiet = worker.job.lane == QUIET
         if isinstance(error, UnetError):
-            show_warning(worker.problem)
+            if not quiet:
+                show_warning(worker.problem)
             return
         log.error("%s failed", worker.job.title, exc_info=error)
         worker.problem = f"{worker.job.title} failed unexpectedly: {worker.problem}"
-        show_error(worker.problem)
+        if not quiet:
+            show_error(worker.problem)
 
-    def _on_finished(self, worker: JobWorker, bar: progress) -> None:
-        bar.close()
+    def _on_finished(self, worker: JobWorker, bar: progress | None) -> None:
+        if bar is not None:
+            bar.close()
         if not isalive(self):
             return
         job = worker.job
-        self._workers.pop(job.lane, None)
+        if self._workers.get(job.lane) is worker:
+            del self._workers[job.lane]
         if job.lane == "network":
             self.busy_changed.emit(False)
         self.ended.emit(job, worker.problem)
-        if job.lane == "short" and self._waiting:
-            self._start(self._waiting.pop(0))
+        self._start_waiting(job.lane)
+
+    def _start_waiting(self, lane: str) -> None:
+        """Start the first that waits for a lane, if the lane is free."""
+        first = next((each for each in self._waiting if each.lane == lane), None)
+        if first is not None and lane not in self._workers:
+            self._waiting = [each for each in self._waiting if each is not first]
+            self._start(first)
 
 
 def fraction_of(

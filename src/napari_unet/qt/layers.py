@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 
 from napari_unet.engine.axes import check_axes, check_labels, guess_axes
 from napari_unet.engine.spec import UNetSpec
 from napari_unet.errors import LabelsError
-from napari_unet.opened import check_range, shape_without_channels
+from napari_unet.opened import ImageSource, check_range, shape_without_channels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from napari import Viewer
     from napari.layers import Image, Labels
 
-    from napari_unet.engine.protect import Region
+    from napari_unet.engine.blocks import Region
     from napari_unet.engine.spec import Architecture
     from napari_unet.opened import OpenImage
 
 NEARLY_ALL = 0.6  # of an axis in view: then a prediction does all of it
 LABELS_OPACITY = 0.5
+LARGEST_COPY = 2**28  # bytes that a removed layer may take along
 
 
 def image_data(layer: Image) -> Any:
@@ -105,18 +109,161 @@ def current_slice(viewer: Viewer, layer: Image | Labels, ndim: int) -> Region:
     return tuple(region)
 
 
+def plane_at(layer: Labels, position: Any, dims: int) -> Region:
+    """Return the plane or volume of a labels layer at a position.
+
+    Parameters
+    ----------
+    position : in the layer's pixels, one number per axis
+    dims : number of the last axes that the plane or volume has
+    """
+    shape = layer.data.shape
+    flat = len(shape) - dims
+    places = np.clip(np.rint(position), 0, np.array(shape) - 1).astype(int).tolist()
+    return tuple(
+        slice(place, place + 1) if axis < flat else slice(0, length)
+        for axis, (place, length) in enumerate(zip(places, shape, strict=True))
+    )
+
+
+def shown_axes(viewer: Viewer, layer: Labels) -> tuple[int, ...]:
+    """Return the axes of a layer that are displayed, in their order in the layer."""
+    moved = (axis - viewer.dims.ndim + layer.ndim for axis in viewer.dims.displayed)
+    return tuple(sorted(axis for axis in moved if axis >= 0))
+
+
+def here(viewer: Viewer, layer: Labels) -> Any:
+    """Return where the sliders are, in a layer's pixels, one number per axis."""
+    return layer.world_to_data(viewer.dims.point[-layer.ndim :])
+
+
+def camera_of(viewer: Viewer) -> Any:
+    """Return the camera, which napari keeps in a scene since 0.9."""
+    return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+
+
+def label_under_pointer(viewer: Viewer, layer: Labels) -> int | None:
+    """Return the label to which the mouse points; None when it is elsewhere."""
+    if not viewer.mouse_over_canvas:
+        return None
+    position = list(viewer.cursor.position)
+    for axis in viewer.dims.not_displayed:  # the slice may have changed since it moved
+        position[axis] = viewer.dims.point[axis]
+    value = layer.get_value(
+        position,
+        view_direction=camera_of(viewer).calculate_nd_view_direction(
+            viewer.dims.ndim, viewer.dims.displayed
+        ),
+        dims_displayed=list(viewer.dims.displayed),
+        world=True,
+    )
+    return 0 if value is None else int(value)
+
+
+def go_to(viewer: Viewer, layer: Labels, place: Region) -> None:
+    """Move the sliders to a slice or frame of a layer."""
+    shown = shown_axes(viewer, layer)
+    position = np.array(here(viewer, layer), float)
+    for axis, s in enumerate(place):
+        if axis not in shown and s.stop - s.start == 1:
+            position[axis] = s.start
+    world = layer.data_to_world(position)
+    for axis in range(layer.ndim):
+        if axis not in shown:
+            viewer.dims.set_point(axis + viewer.dims.ndim - layer.ndim, world[axis])
+
+
+def transform_of(layer: Labels) -> dict[str, Any]:
+    """Return scale, position and units for a layer that lies on another."""
+    return {
+        "scale": layer.scale,
+        "translate": layer.translate,
+        "rotate": layer.rotate,
+        "shear": layer.shear,
+        "affine": layer.affine.affine_matrix,
+        "units": layer.units,
+    }
+
+
+def image_source(image: Image, labels_name: str) -> ImageSource:
+    """Return where an image comes from, and how it and its labels are shown."""
+    path = image.source.path
+    if path is not None and Path(path).exists():
+        path = str(Path(path).absolute())
+    return ImageSource(
+        path=path,
+        reader=image.source.reader_plugin if path else None,
+        scale=tuple(map(float, image.scale)),
+        translate=tuple(map(float, image.translate)),
+        labels_name=labels_name,
+    )
+
+
+def lies_at(layer: Labels, place: Mapping[str, Any]) -> bool:
+    """Tell whether a layer has a transform that ``spatial_transform`` gave."""
+    for key, value in place.items():
+        own = getattr(layer, key)
+        own = getattr(own, "affine_matrix", own)
+        if key != "units" and not np.allclose(own, value):
+            return False
+    return True
+
+
+def move_to(layer: Labels, place: Mapping[str, Any]) -> None:
+    """Give a layer a transform that ``spatial_transform`` gave."""
+    for key, value in place.items():
+        setattr(layer, key, value)
+
+
+def stroke_goes_on() -> bool:
+    """Tell whether somebody is drawing; counting then would cut the stroke in two."""
+    return bool(QApplication.mouseButtons() != Qt.MouseButton.NoButton)
+
+
 def bind(
     layer: Labels, opened: OpenImage, undo: Callable[[], None], redo: Callable[[], None]
-) -> None:
+) -> Callable[[], None]:
     """Give a layer the tracked labels, and our history instead of napari's (fact B3).
 
     napari's shortcuts and menus call the layer's own ``undo`` and ``redo``.
+
+    Returns
+    -------
+    release : gives the layer labels and a history of its own; the corrections stay
     """
-    if layer.data is not opened.corrections.labels:
-        layer.data = opened.corrections.labels
+    corrections = opened.corrections
+    if layer.data is not corrections.labels:
+        layer.data = corrections.labels
     layer.undo = undo
     layer.redo = redo
-    layer.events.paint.connect(lambda _: opened.corrections.stroke_ends())
+
+    def on_paint(_: Any) -> None:
+        corrections.stroke_ends()
+
+    layer.events.paint.connect(on_paint)
+
+    def release() -> None:
+        layer.events.paint.disconnect(on_paint)
+        del layer.undo, layer.redo
+        layer.data, editable = _without_ledger(corrections.labels)
+        layer.editable = False  # makes napari forget its own history of the layer
+        layer.editable = editable
+
+    return release
+
+
+def _without_ledger(labels: Any) -> tuple[Any, bool]:
+    """Return labels that no ledger hears of, and whether they may be painted on.
+
+    A layer that was taken out of its viewer can be put into another one.
+    """
+    if isinstance(labels, np.ndarray):
+        plain = labels.view(np.ndarray)
+        if labels.nbytes <= LARGEST_COPY:
+            return plain.copy(), True
+        plain.flags.writeable = False
+        return plain, False
+    return labels.store, False
 
 
 def replaced_data(layer: Labels, opened: OpenImage) -> bool:

@@ -25,7 +25,23 @@ if TYPE_CHECKING:
 
 ACTION_BUTTONS = {
     "predict": "unet.predict.run",
-    "accept_view": "unet.correct.accept_view",
+    **{
+        name: f"unet.correct.{name}"
+        for name in (
+            "accept_view",
+            "accept_object",
+            "unaccept",
+            "split",
+            "merge",
+            "ignore",
+            "delete",
+            "fill_holes",
+            "smooth",
+            "snap",
+            "copy",
+            "new_label",
+        )
+    },
     "finetune": "unet.finetune.start",
 }
 

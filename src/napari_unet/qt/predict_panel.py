@@ -26,7 +26,7 @@ from napari_unet.qt.layers import (
 from napari_unet.qt.parts import LayerChooser, Panel, enable, side_by_side
 
 if TYPE_CHECKING:
-    from napari_unet.engine.protect import Region
+    from napari_unet.engine.blocks import Region
     from napari_unet.opened import OpenImage
 
 NEW = "new layer"
@@ -110,6 +110,8 @@ class PredictPanel(Panel):
         bench = self.bench
         self.image.box.changed.connect(self._on_image_changed)
         self.settings.valueChanged.connect(self._on_settings_changed)
+        self.settings.valueChanged.connect(self._share_config)
+        self.channels.currentTextChanged.connect(self._share_config)
         self.axes.editingFinished.connect(self._update_channels)
         bench.layers_changed.connect(self._on_bench_layers_changed)
         bench.session.model_changed.connect(self._on_session_model_changed)
@@ -131,14 +133,20 @@ class PredictPanel(Panel):
             raise UnetError("No model is loaded: choose one in the Model panel first.")
         opened = bench.open(self.image.layer, self.axes.text(), self.labels.layer)
         self._opened = opened
-        config = bench.predict_config.model_copy(
-            update={**self.settings.value().model_dump(), "channel": self._channel()}
+        self._share_config()
+        return bench.session.predict_job(
+            opened, bench.predict_config, self._region(opened)
         )
-        return bench.session.predict_job(opened, config, self._region(opened))
+
+    def _share_config(self, _: Any = None) -> None:
+        """Let the bench know the settings; previews of versions use them too."""
+        chosen = {**self.settings.value().model_dump(), "channel": self._channel()}
+        bench = self.bench
+        bench.predict_config = bench.predict_config.model_copy(update=chosen)
 
     def _channel(self) -> int | None:
         text = self.channels.currentText()
-        return None if text == LUMINANCE else int(text)
+        return int(text) if text.isdecimal() else None
 
     def _region(self, opened: OpenImage) -> Region | None:
         """Return the part of the labels that the chosen scope means."""

@@ -13,6 +13,7 @@ from napari_unet.qt.finetune_panel import FinetunePanel
 from napari_unet.qt.model_panel import ModelPanel
 from napari_unet.qt.parts import eliding
 from napari_unet.qt.predict_panel import PredictPanel
+from napari_unet.qt.project_panel import ProjectPanel
 from napari_unet.qt.versions_panel import VersionsPanel
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ OPEN_AT_START = ("model", "predict", "correct")
 class Step(QWidget):
     """A panel that folds; folded, it still shows its summary."""
 
-    def __init__(self, number: int, panel: Panel) -> None:
+    def __init__(self, panel: Panel, number: int | None = None) -> None:
         super().__init__()
         self.panel = panel
-        self.section = QCollapsible(f"{number}  {panel.title}")
+        title = panel.title if number is None else f"{number}  {panel.title}"
+        self.section = QCollapsible(title)
         self.section.setDuration(0)
         self.section.layout().setContentsMargins(0, 0, 0, 0)
         self.section.content().layout().setContentsMargins(0, 0, 0, 0)
@@ -58,7 +60,7 @@ class Step(QWidget):
 
 
 class WorkbenchWidget(QScrollArea):
-    """Model, Predict, Correct, Fine-tune and Versions under each other."""
+    """The project, and Model to Versions under each other."""
 
     def __init__(self, bench: Bench) -> None:
         super().__init__()
@@ -71,11 +73,13 @@ class WorkbenchWidget(QScrollArea):
         layout.setContentsMargins(4, 4, 4, 4)
         layout.setSpacing(4)
         self.steps: dict[str, Step] = {}
-        for number, make in enumerate(STEPS, start=1):
-            step = Step(number, make(bench))
+        for number, make in enumerate((ProjectPanel, *STEPS)):
+            step = Step(make(bench), number or None)
             step.expand(make.name in OPEN_AT_START)
             self.steps[make.name] = step
             layout.addWidget(step)
+        project = self.steps["project"]
+        project.panel.attention.connect(project.expand)
         layout.addStretch()
         self.setWidget(content)
 
