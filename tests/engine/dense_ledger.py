@@ -7,7 +7,7 @@ that it can be seen to be right.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
@@ -58,7 +58,7 @@ class DenseLedger:
         self.strokes += not joins
         return True
 
-    def mark(self, title: str, where: Mask, state: int) -> bool:
+    def mark(self, title: str, where: Mask, state: Any) -> bool:
         """Give pixels a state."""
         if where.any():
             self.state[where] = state
@@ -72,14 +72,16 @@ class DenseLedger:
         return self.mark("accept object", where & (self.labels == label), ACCEPTED)
 
     def unaccept(self, window: Window) -> bool:
-        held = (self.state == ACCEPTED) | (self.state == IGNORED)
-        return self.mark("un-accept", self._inside(window) & held, UNTOUCHED)
+        inside, edits = self._inside(window), self.state == EDITED + IGNORED
+        held = (self.state == ACCEPTED) | (self.state >= IGNORED)
+        return self.mark("un-accept", inside & held, EDITED * edits[inside & held])
 
     def ignore(self, window: Window, where: Mask | None) -> bool:
         chosen = self._inside(window)
         if where is not None:
             chosen[window] = where
-        return self.mark("ignore", chosen & (self.state != IGNORED), IGNORED)
+        chosen &= self.state < IGNORED
+        return self.mark("ignore", chosen, self.state[chosen] + IGNORED)
 
     def undo(self) -> bool:
         if not self.titles:
@@ -133,7 +135,7 @@ class DenseLedger:
     def supervised(self, planes: Window) -> Mask:
         state = self.state[planes]
         marked = (state == EDITED) | (state == ACCEPTED)
-        return self._whole(planes, marked) & (state != IGNORED)
+        return self._whole(planes, marked) & (state < IGNORED)
 
     def _whole(self, planes: Window, marked: Mask) -> Mask:
         if not self.instances:
@@ -184,7 +186,7 @@ class DenseLedger:
         for state in (EDITED, ACCEPTED):
             inside = self.labels[self.state == state]
             counts += [len(set(inside[inside != 0].tolist())), inside.size]
-        return Tally(*counts, int((self.state == IGNORED).sum()))
+        return Tally(*counts, int((self.state >= IGNORED).sum()))
 
     def objects(self) -> Iterator[int]:
         yield from np.unique(self.labels[self.labels > 0]).tolist()

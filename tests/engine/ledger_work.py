@@ -290,7 +290,7 @@ class Work(Lots):
         protected, supervised = shot.protected(), shot.supervised()
         np.testing.assert_array_equal(protected, self.model.protected(planes))
         np.testing.assert_array_equal(supervised, self.model.supervised(planes))
-        ignored = self.model.state[planes] == IGNORED
+        ignored = self.model.state[planes] >= IGNORED
         assert protected[ignored].all()
         assert not supervised[ignored].any()
 
@@ -334,7 +334,7 @@ class Work(Lots):
         assert again.tally() == self.model.tally()
         assert titles(again) == titles(self.ledger)
         depth = self.undo_all(again)
-        whole = history.LIMIT > sum(each.step.nbytes for each in told if each.step)
+        whole = sum(each.step.nbytes for each in told if each.step) < history.LIMIT
         assert depth == len(self.model.past) - 1 or not whole
 
     def undo_all(self, ledger: Corrections) -> int:

@@ -286,6 +286,16 @@ def test_numbers_that_end_are_told_of_before_they_turn_negative() -> None:
     assert corrections.labels[30, 40] == 2**31 - 1
 
 
+def test_writes_far_apart_mark_what_is_beside_each_of_them() -> None:
+    corrections = Corrections(np.stack([discs((20, 20, 8)), 2 * discs((20, 40, 8))]))
+    corrections.labels[0, 19:22, 20:30] = 0
+    corrections.labels[1, 19:22, 40:50] = 0
+    corrections.stroke_ends()
+    for label, column in ((1, 22), (2, 42)):
+        assert corrections.labels[label - 1, 18, column] == label
+        assert corrections.state[label - 1, 18, column] == EDITED
+
+
 def test_two_writes_far_apart_are_one_step_and_what_is_between_is_not_read() -> None:
     class Store:
         """Zeros that remember how much of them was read at once."""
@@ -349,3 +359,13 @@ def test_volumes_are_corrected_as_volumes() -> None:
     expected = np.array(corrections.labels)
     corrections.merge(np.roll(ball, 1, axis=1), everything)
     assert (np.asarray(corrections.labels)[expected == 1] == 1).all()
+
+
+def test_an_edit_that_was_ignored_is_an_edit_again() -> None:
+    corrections = Corrections(np.zeros(SHAPE, np.int32))
+    stroke(corrections, (slice(5, 9), slice(5, 9)), 3)
+    before = content(corrections)
+    assert corrections.ignore(WHOLE)
+    assert not corrections.snapshot().supervised().any()
+    assert corrections.unaccept(WHOLE)
+    assert_same(content(corrections), before)

@@ -98,14 +98,14 @@ def test_nothing_changed_gives_no_patch() -> None:
 def test_marking_keeps_the_states_that_were_there() -> None:
     window: Region = (slice(250, 262), slice(0, 4))
     before = np.tile(np.array([0, 1, 2, 3], np.uint8), (12, 1))
-    patches = marking(window, before != 3, before, 2)
+    patches = marking(window, before, np.where(before == 3, before, 4))
     assert len(patches) == 2
     for patch in patches:
         assert patch.before.labels is patch.after.labels is None
         assert patch.before.states is not None
         assert patch.before.states.tolist() == [0, 1, 2] * 6
         assert patch.after.states is not None
-        assert patch.after.states.tolist() == [2]
+        assert patch.after.states.tolist() == [4]
 
 
 def test_an_edit_keeps_labels_and_states_of_marked_pixels() -> None:

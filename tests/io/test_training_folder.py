@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from napari_unet.engine.config import PlaneDone
 from napari_unet.engine.predict import drain
 from napari_unet.errors import OutputError, TrainingError
-from napari_unet.io.masks import PlaneDone, Provenance
+from napari_unet.io.masks import Provenance
 from napari_unet.io.pairs import find_pairs
 from napari_unet.io.training_folder import write_pairs_steps
 

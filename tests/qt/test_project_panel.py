@@ -228,8 +228,8 @@ def test_a_second_window_is_read_only_and_says_so(hands, projects, tmp_path) -> 
         one.bench.open(one.bench.viewer.layers["cells"], "YX", layer)
     assert one.bench.kept_text(opened) == "read-only"
     one.bench.desk.save_as(tmp_path / "mine")
-    one.wait(lambda: not one.bench.session.project.read_only)
-    assert layer.editable
+    one.wait(lambda: layer.editable)
+    assert not one.bench.session.project.read_only
     first.close_project()
 
 

@@ -136,6 +136,14 @@ class FinetuneConfig(LearningConfig):
 
 
 @dataclass(frozen=True)
+class PlaneDone:
+    """A plane of masks, or a pair for training, is written."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class BytesDone:
     """A part of a download has arrived; ``total`` is 0 while it is unknown."""
 

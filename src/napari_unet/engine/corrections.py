@@ -26,6 +26,7 @@ from napari_unet.engine.history import HandWork, History, Record, Step
 from napari_unet.engine.patches import fill, marking
 from napari_unet.engine.protect import (
     ACCEPTED,
+    EDITED,
     IGNORED,
     UNTOUCHED,
     Snapshot,
@@ -62,7 +63,7 @@ class Corrections:
     Attributes
     ----------
     labels : int32; to be written by the user's tools, see the module's text
-    state : uint8, like labels: UNTOUCHED, EDITED, ACCEPTED or IGNORED
+    state : uint8, like labels: UNTOUCHED, EDITED or ACCEPTED, and IGNORED added to it
     work : done by hand so far
     clock : tells the seconds since the epoch
     """
@@ -257,23 +258,18 @@ class Corrections:
 
     def accept(self, region: Region) -> bool:
         """Mark what lies in a region as right; tell whether that was new."""
-        return self._set("accept", region, lambda state: state == UNTOUCHED, ACCEPTED)
+        return self._set("accept", region, _accepted)
 
     def unaccept(self, region: Region) -> bool:
         """Take back what was accepted or ignored in a region; edits stay."""
-        return self._set(
-            "un-accept", region,
-            lambda state: (state == ACCEPTED) | (state == IGNORED), UNTOUCHED,
-        )  # fmt: skip
+        return self._set("un-accept", region, lambda state: state & np.uint8(EDITED))
 
     def accept_object(self, label: int, region: Region) -> bool:
         """Mark one object, as far as it lies in a region, as right."""
         region = bounded(region, self.shape)
         self.commit()
         its = self.labels.now(region) == label
-        return self._set(
-            "accept object", region, lambda state: its & (state == UNTOUCHED), ACCEPTED
-        )
+        return self._set("accept object", region, lambda state: _accepted(state, its))
 
     def ignore(self, region: Region, where: NDArray[np.bool_] | None = None) -> bool:
         """Mark pixels as neither to be learnt from nor to be counted.
@@ -285,26 +281,24 @@ class Corrections:
         """
         inside = True if where is None else where
         return self._set(
-            "ignore", region, lambda state: (state != IGNORED) & inside, IGNORED
+            "ignore", region, lambda state: np.where(inside, state | IGNORED, state)
         )
 
     def accept_existing(self) -> None:
         """Mark every object that is there as right: labels that the user brought."""
         everywhere = everything(self.shape)
         its = self.labels.now(everywhere) > 0
-        self._set(
-            "accept", everywhere, lambda state: its & (state == UNTOUCHED), ACCEPTED
-        )
+        self._set("accept", everywhere, lambda state: _accepted(state, its))
 
     def _set(
         self, title: str, region: Region,
-        choose: Callable[[NDArray[np.uint8]], NDArray[np.bool_]], state: int,
+        after: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
     ) -> bool:  # fmt: skip
-        """Give the chosen pixels of a region a state, as one step."""
+        """Give the pixels of a region other states, as one step."""
         self.commit()
         region = bounded(region, self.shape)
         before = self.state[region]
-        patches = marking(region, choose(before), before, state)
+        patches = marking(region, before, after(before))
         if patches:
             self._mark(patches)
             self._add(title, patches)
@@ -391,3 +385,10 @@ def _highest(step: Step | None) -> int:
         return 0
     labels = (patch.after.labels for patch in step.patches)
     return max((int(each.max()) for each in labels if each is not None), default=0)
+
+
+def _accepted(
+    state: NDArray[np.uint8], where: NDArray[np.bool_] | bool = True
+) -> NDArray[np.uint8]:
+    """Return states with the untouched ones, where asked for, accepted."""
+    return np.where((state == UNTOUCHED) & where, np.uint8(ACCEPTED), state)

@@ -87,24 +87,22 @@ def patches_between(
 
 
 def marking(
-    window: Region, where: NDArray[np.bool_], before: NDArray[np.uint8], state: int
+    window: Region, before: NDArray[np.uint8], after: NDArray[np.uint8]
 ) -> tuple[Patch, ...]:
-    """Return patches that give pixels of a window a state, their labels unchanged.
+    """Return patches that give pixels of a window other states, labels unchanged.
 
     Parameters
     ----------
     window : slices over the layer's axes
-    where : bool, the pixels
-    before : uint8, states of the window until then
-    state : the new one
+    before, after : uint8, states of the window
     """
     found = []
     for piece in _pieces(window):
         inside = relative(piece, window)
-        places = _chosen(where[inside])
+        places = _chosen(before[inside] != after[inside])
         if places is not None:
             old = Side(None, _picked(before[inside], places))
-            new = Side(None, np.array([state], np.uint8))
+            new = Side(None, _picked(after[inside], places))
             found.append(Patch(piece, _kept(places), old, new))
     return tuple(found)
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from napari_unet.engine.blocks import Region
     from napari_unet.engine.patches import Patch
 
-UNTOUCHED, EDITED, ACCEPTED, IGNORED = 0, 1, 2, 3
+UNTOUCHED, EDITED, ACCEPTED = 0, 1, 2
+IGNORED = 4  # added to what a pixel was before
 HIGHEST = 2**31 - 1  # label that int32 holds
 RIM = 2  # pixels of background around a corrected object
 
@@ -77,7 +78,7 @@ class Snapshot:
         An object of which only ignored pixels are marked is not learnt from either.
         """
         marked = (self.state == EDITED) | (self.state == ACCEPTED)
-        counted: NDArray[np.bool_] = self._whole(marked) & (self.state != IGNORED)
+        counted: NDArray[np.bool_] = self._whole(marked) & (self.state < IGNORED)
         return counted
 
     def _whole(self, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:

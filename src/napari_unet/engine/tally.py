@@ -71,6 +71,7 @@ class Tallies:
         window = window_of(key, self._labels.shape)
         states, labels = self._state[window], self._labels.now(window)
         found = {}
+        states = np.minimum(states, IGNORED)
         for state in (EDITED, ACCEPTED, IGNORED):
             inside = labels[states == state]
             found[state] = _Count(inside.size, fastremap.unique(inside))

@@ -212,8 +212,6 @@ def _patch(window: list[int], size: int, arrays: list[Any]) -> Patch:
     old, new, places, states, marked = arrays
     if places is not None and int(places.max()) >= size:
         raise ValueError("a place lies outside of its patch")
-    if any(each is not None and int(each.min()) < 0 for each in (old, new)):
-        raise ValueError("a label is negative")
     pairs = zip(window[::2], window[1::2], strict=True)
     slices = tuple(slice(start, stop) for start, stop in pairs)
     return Patch(slices, places, Side(old, states), Side(new, marked))

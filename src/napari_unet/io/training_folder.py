@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import tifffile
 
+from napari_unet.engine.config import PlaneDone
 from napari_unet.errors import ImageError, OutputError, TrainingError
 from napari_unet.files import in_words, replacing_folder
 from napari_unet.io.images import READABLE
-from napari_unet.io.masks import PlaneDone, Provenance, write_labels
+from napari_unet.io.masks import Provenance, write_labels
 from napari_unet.io.pairs import read_index
 
 if TYPE_CHECKING:

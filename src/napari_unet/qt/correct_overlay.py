@@ -33,7 +33,7 @@ class Overlay:
         viewer = self._bench.viewer
         active = viewer.layers.selection.active
         layer = Labels(
-            opened.corrections.state, name=f"{labels.name} - corrected",
+            opened.corrections.state, name=f"{opened.name} - corrected",
             colormap=DirectLabelColormap(color_dict=COLORS), opacity=OPACITY,
             metadata={"unet overlay": True}, **transform_of(labels),
         )  # fmt: skip

@@ -23,7 +23,8 @@ from napari_unet.qt.correct_words import (
     with_key,
 )
 from napari_unet.qt.drawing import Drawing
-from napari_unet.qt.parts import LayerChooser, Panel, ask_save, enable, side_by_side
+from napari_unet.qt.parts import LayerChooser, Panel, enable, side_by_side
+from napari_unet.qt.saving import save_masks, save_pairs
 from napari_unet.qt.tool_choice import AT_ONCE, use_of_line, use_on_object
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from napari_unet.jobs import Job
     from napari_unet.opened import OpenImage
     from napari_unet.tool_steps import ToolUse
-
-MASKS = "TIFF (*.tif *.tiff);;PNG, one plane (*.png)"
 
 
 class CorrectPanel(Panel):
@@ -110,8 +109,15 @@ class CorrectPanel(Panel):
         self._make("undo", "Undo", "", partial(self._on_history_clicked, "undo"))
         self._make("redo", "Redo", "", partial(self._on_history_clicked, "redo"))
         self._make(
-            "save", "Save masks...", "Write the labels as TIFF or PNG",
+            "save", "Save masks...",
+            "Write the labels as TIFF, PNG, OME-Zarr, ImageJ ROIs or COCO JSON",
             self._on_save_clicked,
+        )  # fmt: skip
+        self._make(
+            "save_pairs", "Save pairs...",
+            "Write all corrected images as a folder from which napari-unet train "
+            "learns, only where they were corrected",
+            lambda: save_pairs(self),
         )  # fmt: skip
         self.show_edited = QCheckBox("Show what is edited and accepted")
         self.show_edited.setObjectName("unet.correct.show_edited")
@@ -135,9 +141,9 @@ class CorrectPanel(Panel):
         form.addRow("Right", row("accept_view", "accept_slice"))
         form.addRow("", row("accept_object", "unaccept"))
         form.addRow("Step", row("undo", "redo"))
+        form.addRow("Hand on", row("save", "save_pairs"))
         self.rows.addLayout(form)
-        last = self.row(self.show_edited, self._buttons["save"])
-        last.setStretch(0, 1)
+        self.rows.addWidget(self.show_edited)
         self.rows.addWidget(self.summary)
 
     def _connect(self) -> None:
@@ -290,13 +296,8 @@ class CorrectPanel(Panel):
             getattr(self.bench.session, way)(opened)
 
     def _on_save_clicked(self) -> None:
-        opened = self.opened
-        if opened is None:
-            return
-        self.bench.settle()
-        path = ask_save(self, "Save masks", f"{opened.name}_labels.tif", MASKS)
-        if path is not None:
-            self.bench.run(self.name, self.bench.session.save_labels_job, opened, path)
+        if self.opened is not None:
+            save_masks(self, self.opened, self.labels.layer)
 
     def _on_show_edited_toggled(self, shown: bool) -> None:
         opened = self.opened
@@ -319,8 +320,12 @@ class CorrectPanel(Panel):
         mine = job in self._jobs
         if mine:
             self._jobs.remove(job)
-        if problem and (mine or job.title.startswith("Saving masks")):
+        saving = job.title.startswith(("Saving masks", "Saving pairs"))
+        if problem and (mine or saving):
             self._on_bench_said(self.name, problem)
+        elif saving:
+            said = f"{job.title.replace('Saving', 'Saved')}."
+            self._on_bench_said(self.name, said)
 
     def _on_labels_chosen(self, _: Any = None) -> None:
         self._drawing.stop()
@@ -347,7 +352,7 @@ class CorrectPanel(Panel):
         reasons = self._reasons(opened)
         locked = self._locked()
         for control, button in self._buttons.items():
-            free = control == "save"
+            free = control in ("save", "save_pairs")
             general = "" if opened else "predict first, then correct the labels layer"
             reason = general or ("" if free else locked) or reasons.get(control, "")
             self._why_not[control] = reason

@@ -75,6 +75,8 @@ STATES: dict[int | None, str] = {
     EDITED: "orange",
     ACCEPTED: "lime",
     IGNORED: "cornflowerblue",
+    IGNORED + EDITED: "cornflowerblue",
+    IGNORED + ACCEPTED: "cornflowerblue",
 }
 NOTHING = (
     "Nothing corrected yet: paint on the layer, use a tool, or accept what is right."

@@ -21,6 +21,7 @@ from napari_unet.engine.config import (
     BytesDone,
     EpochDone,
     LookDone,
+    PlaneDone,
     StepDone,
     TileDone,
 )
@@ -34,8 +35,15 @@ SHORTEST_PAUSE = 0.1  # seconds between two progress events (fact F11)
 THREADS = 4  # at least: keeping what was done must not wait behind the other lanes
 QUIET = "journal"  # the lane without bars and notifications, several times a minute
 LONGEST_END = 20_000  # milliseconds that a last step may take when Python exits
-# napari imports these for its first Labels layer, which would stop the window for 0.5 s
-LATE_IMPORTS = ("pandas", "skimage.color.colorconv")
+COUNTED = (TileDone, StepDone, BytesDone, LookDone, PlaneDone)  # for the bar
+# napari imports the first two for its first Labels layer, the first split the others:
+# that would stop the window for 0.5 s
+LATE_IMPORTS = (
+    "pandas",
+    "skimage.color.colorconv",
+    "skimage.draw",
+    "skimage.segmentation",
+)
 
 
 @cache
@@ -231,9 +239,7 @@ class JobRunner(QObject):
     def _on_yielded(self, job: Job[Any], event: Any, bar: progress | None) -> None:
         if not isalive(self):  # the window was closed with this on its way
             return
-        if bar is not None and isinstance(
-            event, (TileDone, StepDone, BytesDone, LookDone)
-        ):
+        if bar is not None and isinstance(event, COUNTED):
             done, total = fraction_of(event)
             bar.total = total
             bar.update(done - bar.n)
@@ -291,7 +297,7 @@ class JobRunner(QObject):
 
 
 def fraction_of(
-    event: TileDone | StepDone | BytesDone | LookDone,
+    event: TileDone | StepDone | BytesDone | LookDone | PlaneDone,
 ) -> tuple[int, int]:
     """Return how many steps (or bytes) are done, and of how many."""
     done = event.step if isinstance(event, StepDone) else event.done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +198,12 @@ def eliding(text: str = "") -> QElidingLabel:
 
 
 def ask_save(parent: QWidget, title: str, suggested: str, kinds: str) -> Path | None:
-    """Ask where to save; None when the user thinks better of it."""
-    chosen, _ = QFileDialog.getSaveFileName(parent, title, suggested, kinds)
+    """Ask where to save; None when the user thinks better of it.
+
+    A name without an ending gets the first one of the kind that was chosen.
+    """
+    chosen, kind = QFileDialog.getSaveFileName(parent, title, suggested, kinds)
+    ending = re.search(r"\*(\.[\w.]+)", kind)
+    if chosen and ending and not Path(chosen).suffix:
+        chosen += ending[1]
     return Path(chosen) if chosen else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_unet.io.masks.content import Masks, PlaneDone, Provenance
+from napari_unet.io.masks.content import Masks, Provenance
 from napari_unet.io.masks.registry import (
     KINDS,
     Kind,
@@ -13,6 +13,6 @@ from napari_unet.io.masks.registry import (
 )
 
 __all__ = [
-    "KINDS", "Kind", "Masks", "PlaneDone", "Provenance", "check_name", "suffix_of",
+    "KINDS", "Kind", "Masks", "Provenance", "check_name", "suffix_of",
     "write_labels", "write_labels_steps",
 ]  # fmt: skip

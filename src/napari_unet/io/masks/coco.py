@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet.engine.config import PlaneDone
 from napari_unet.files import replacing
-from napari_unet.io.masks.content import PlaneDone, Provenance
+from napari_unet.io.masks.content import Provenance
 from napari_unet.io.masks.outlines import objects_in
 
 if TYPE_CHECKING:

@@ -27,14 +27,6 @@ UNITS = {
 MICROMETRES = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3}
 
 
-@dataclass(frozen=True)
-class PlaneDone:
-    """A plane of masks, or a pair for training, is written."""
-
-    done: int
-    total: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Where masks come from.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_unet.engine.config import PlaneDone
 from napari_unet.files import replacing
-from napari_unet.io.masks.content import PlaneDone
 from napari_unet.io.masks.outlines import objects_in
 
 if TYPE_CHECKING:

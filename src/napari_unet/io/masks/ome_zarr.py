@@ -6,9 +6,10 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from napari_unet.engine.config import PlaneDone
 from napari_unet.errors import ImageError, OutputError
 from napari_unet.files import replacing_folder
-from napari_unet.io.masks.content import MICROMETRES, PlaneDone
+from napari_unet.io.masks.content import MICROMETRES
 
 if TYPE_CHECKING:
     from collections.abc import Generator

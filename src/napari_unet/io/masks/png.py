@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from napari_unet.engine.config import PlaneDone
 from napari_unet.errors import ImageError
 from napari_unet.files import replacing
-from napari_unet.io.masks.content import PlaneDone, Provenance
+from napari_unet.io.masks.content import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -17,7 +17,8 @@ from napari_unet.io.masks.tiff import write_tiff
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from napari_unet.io.masks.content import Masks, PlaneDone, Provenance
+    from napari_unet.engine.config import PlaneDone
+    from napari_unet.io.masks.content import Masks, Provenance
 
 
 @dataclass(frozen=True)

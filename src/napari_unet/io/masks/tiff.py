@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import tifffile
 
+from napari_unet.engine.config import PlaneDone
 from napari_unet.files import replacing
-from napari_unet.io.masks.content import PlaneDone, Provenance
+from napari_unet.io.masks.content import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Generator
