@@ -310,6 +310,21 @@ def test_the_journal_lane_is_quiet_and_never_waits_for_others(
     watched.wait(4)
 
 
+def test_a_job_that_was_just_started_is_finished_without_the_event_loop(
+    watched: Watched,
+) -> None:
+    gate = threading.Event()
+    gate.set()
+    taken: list[Any] = []
+    began = time.monotonic()
+    watched.runner.run(job(waiting_for(gate, "written"), taken.append, "journal"))
+    assert watched.runner.finish("journal", 20)
+    assert taken == ["written"]
+    assert time.monotonic() - began < 10
+    watched.wait()
+    assert taken == ["written"]
+
+
 def test_closing_waits_for_what_is_being_written(watched: Watched) -> None:
     gate = threading.Event()
     taken: list[Any] = []

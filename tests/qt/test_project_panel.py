@@ -110,6 +110,7 @@ def test_going_on_after_a_crash_shows_what_was_there(hands, projects, tmp_path) 
         layer.undo()
         np.testing.assert_array_equal(layer.data, old.corrections.labels)
     assert "tiny" in one.text("model")
+    assert one.find("predict.labels", QComboBox).currentText() == "mine"
     assert not one.find("project.go_on").isVisible()
 
 

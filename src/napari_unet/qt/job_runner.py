@@ -71,6 +71,7 @@ class JobWorker(WorkerBase):
         self.command: object = None
         self.problem = ""
         self.over = threading.Event()
+        self._begun = threading.Lock()
         self.taken = False  # whether the result was accepted, or the error told
         self.result: Any = None
         self.error: Exception | None = None
@@ -90,14 +91,25 @@ class JobWorker(WorkerBase):
 
     def work(self) -> Any:
         """Return the job's result; None when it was cancelled."""
+        if self._begun.acquire(blocking=False):
+            self._carry_out()
+        self.over.wait()
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    def begin(self) -> None:
+        """Begin now, without the event loop that napari's workers wait for."""
+        if self._begun.acquire(blocking=False):
+            threading.Thread(target=self._carry_out, daemon=True).start()
+
+    def _carry_out(self) -> None:
         try:
             self.result = self._stepped()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  handed on by work
             self.error = error
-            raise
         finally:
             self.over.set()
-        return self.result
 
     def _stepped(self) -> Any:
         steps = self.job.steps
@@ -223,6 +235,7 @@ class JobRunner(QObject):
         worker = self._workers.get(lane)
         if worker is None:
             return True
+        worker.begin()
         if not worker.over.wait(seconds):
             return False
         del self._workers[lane]

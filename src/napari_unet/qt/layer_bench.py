@@ -38,6 +38,7 @@ class LayerBench(QObject):
 
     corrections_changed = Signal()  # strokes, acceptances, predictions, saved
     layers_changed = Signal()
+    restored = Signal()  # an image came back with its labels
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -189,6 +190,7 @@ class LayerBench(QObject):
         """Show an image that a project brought back, on its layer."""
         self._pair(opened, image)
         self._show(opened)
+        self.restored.emit()
 
     def show(self, opened: OpenImage) -> None:
         """Show the labels of an image again whose layer was deleted."""

@@ -114,6 +114,7 @@ class PredictPanel(Panel):
         self.channels.currentTextChanged.connect(self._share_config)
         self.axes.editingFinished.connect(self._update_channels)
         bench.layers_changed.connect(self._on_bench_layers_changed)
+        bench.restored.connect(self._on_image_changed)
         bench.session.model_changed.connect(self._on_session_model_changed)
         bench.session.labels_changed.connect(self._on_session_labels_changed)
         bench.runner.busy_changed.connect(self._on_runner_busy_changed)
