@@ -274,7 +274,7 @@ def test_a_project_that_could_not_be_written_counts_as_unfinished() -> None:
 PAINTS = textwrap.dedent("""
     import sys
     from keeping import *
-    from napari_unet import kept_image
+    from napari_unet.project import kept_image
     kept_image.LONGEST_JOURNAL, kept_image.COPIED = 3000, int(sys.argv[1])
     session = Keeping()
     opened = session.add("nuclei", picture((64, 999)), labels=np.ones((64, 999), int))

@@ -15,18 +15,18 @@ from napari_unet.io.recent_projects import (
     unfinished_projects,
 )
 from napari_unet.jobs import Job
-from napari_unet.kept_image import KeptImage, relocated
 from napari_unet.opened import OpenImage
-from napari_unet.opened_project import OpenProject, WaitingImage, Wanted
-from napari_unet.project_steps import check_free, find_steps, save_as_steps
-from napari_unet.restored_project import open_steps
+from napari_unet.project.kept_image import KeptImage, relocated
+from napari_unet.project.open_project import OpenProject, WaitingImage, Wanted
+from napari_unet.project.restoring import open_steps
+from napari_unet.project.steps import check_free, find_steps, save_as_steps
 from napari_unet.session_model import ModelSession
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_unet.opened import ImageSource
-    from napari_unet.restored_project import Restored
+    from napari_unet.project.restoring import Restored
 
 __all__ = [
     "OpenProject", "ProjectInfo", "ProjectSession", "WaitingImage", "recent_projects",

@@ -245,7 +245,7 @@ def test_a_folder_that_cannot_be_written_is_said(
     one = ready(hands, tiny_files)
     one.predict()
     one.labels.paint((20, 20), 50)
-    one.wait(lambda: "not saved yet" in one.text("correct"))
+    one.wait(lambda: "kept in the project" in one.text("correct"))
     (tmp_path / "file").touch()
     path = str(tmp_path / "file" / "out.tif")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (path, ""))

@@ -25,10 +25,10 @@ from napari_unet.io.project import (
 )
 from napari_unet.io.project_lock import ProjectLock
 from napari_unet.io.recent_projects import remember_project
-from napari_unet.kept_image import Generation, KeptImage, remove_generation
-from napari_unet.kept_versions import KeptVersions, digest, opening_of
 from napari_unet.opened_model import OpenModel, Version
-from napari_unet.opened_project import OpenProject, WaitingImage, Wanted
+from napari_unet.project.kept_image import Generation, KeptImage, remove_generation
+from napari_unet.project.kept_versions import KeptVersions, digest, opening_of
+from napari_unet.project.open_project import OpenProject, WaitingImage, Wanted
 from napari_unet.steps import load_from
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from napari_unet.io.project import (
     write_manifest,
 )
 from napari_unet.io.project_lock import ProjectLock
-from napari_unet.kept_image import KeptImage
-from napari_unet.kept_versions import KeptVersions
 from napari_unet.opened import ImageSource
+from napari_unet.project.kept_image import KeptImage
+from napari_unet.project.kept_versions import KeptVersions
 
 if TYPE_CHECKING:
     from collections.abc import Generator

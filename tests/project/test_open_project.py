@@ -15,11 +15,11 @@ import pytest
 
 from keeping import Keeping, crash, keep, opened_again, paint, picture, square
 from ledgers import assert_same, content
-from napari_unet import kept_image
 from napari_unet.engine.corrections import Corrections
 from napari_unet.errors import OutputError
 from napari_unet.jobs import run_now
 from napari_unet.opened import ImageSource
+from napari_unet.project import kept_image
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -14,15 +14,15 @@ from napari_unet.io.fingerprint import fingerprint_steps
 from napari_unet.io.labels_store import UNREADABLE
 from napari_unet.io.project import MANIFEST, image_folder, read_manifest
 from napari_unet.io.recent_projects import remember_project
-from napari_unet.kept_image import Generation, KeptImage, relocated
-from napari_unet.kept_versions import digest
+from napari_unet.project.kept_image import Generation, KeptImage, relocated
+from napari_unet.project.kept_versions import digest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
     from napari_unet.opened import OpenImage
-    from napari_unet.opened_project import OpenProject, WaitingImage
+    from napari_unet.project.open_project import OpenProject, WaitingImage
 
 # -- an image that is there again
 

@@ -29,7 +29,7 @@ from napari_unet.jobs import run_now
 from napari_unet.opened_model import OpenModel, Version
 from tiny import tiny_model
 
-OLD = Path(__file__).parent / "io" / "projects" / "format-1"
+OLD = Path(__file__).parents[1] / "io" / "projects" / "format-1"
 
 pytestmark = pytest.mark.usefixtures("projects")
 

@@ -1,0 +1,1 @@
+"""An open project: what of it is on disk, and what is still to be written."""
