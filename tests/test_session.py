@@ -122,7 +122,10 @@ def test_an_edit_made_while_predicting_is_kept() -> None:
     job = session.predict_job(opened, SMALL)
     next(job.steps)
     paint(opened, SQUARE, 999)
-    job.accept(finish(job))
+    more = job.accept(finish(job))
+    assert more is not None
+    assert labels_of(opened).max() == 999
+    run_now(more)
     assert (labels_of(opened)[SQUARE] == 999).all()
     assert len(np.unique(labels_of(opened))) > 2
     others = np.unique(labels_of(opened))
@@ -426,3 +429,15 @@ def test_labels_that_were_there_are_kept_when_they_are_right() -> None:
     opened.corrections.accept_existing()
     predict(session, opened)
     np.testing.assert_array_equal(labels_of(opened)[mine > 0], mine[mine > 0])
+
+
+def test_painting_on_and_on_does_not_keep_a_prediction_away() -> None:
+    session, opened = session_with()
+    job, merges = session.predict_job(opened, SMALL), 0
+    while job is not None:
+        result = finish(job)
+        paint(opened, (slice(merges, merges + 1), slice(2, 5)), 77)
+        job, merges = job.accept(result), merges + 1
+    assert merges == 3
+    assert (labels_of(opened)[:3, 2:5] == 77).all()
+    assert opened.corrections.history.last == "prediction"

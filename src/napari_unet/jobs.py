@@ -22,7 +22,8 @@ class Job(Generic[T]):
     steps : yields events and returns the result; runs in a worker thread and touches
         nothing that others write. It may be sent a command, for example to stop early.
     total : number of steps, 0 when unknown
-    accept : takes the result, on the main thread
+    accept : takes the result, on the main thread; may return a job that has to be done
+        before that can be, in the same lane
     lane : one network job runs at a time; short jobs run beside it, one after
         another; what is done is written into the project in the journal lane
     interrupt : makes a step that waits for another process end at once, by raising
@@ -32,7 +33,7 @@ class Job(Generic[T]):
     title: str
     steps: Generator[Any, Any, T]
     total: int
-    accept: Callable[[T], None]
+    accept: Callable[[T], Job[T] | None]
     lane: Lane = "network"
     interrupt: Callable[[], None] | None = None
 
@@ -44,7 +45,7 @@ def run_now(job: Job[T], on_event: Callable[[Any], Any] | None = None) -> T:
             event = next(job.steps)
         except StopIteration as end:
             result: T = end.value
-            job.accept(result)
-            return result
+            more = job.accept(result)
+            return result if more is None else run_now(more, on_event)
         if on_event is not None:
             on_event(event)

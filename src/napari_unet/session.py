@@ -17,6 +17,7 @@ from napari_unet.session_project import ProjectSession
 from napari_unet.session_tools import ToolSession
 from napari_unet.steps import (
     finetune_on,
+    merge_again,
     predict_into,
     relabel_into,
 )
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
     from napari_unet.engine.blocks import Region
     from napari_unet.engine.config import FinetuneConfig, LabelsConfig
     from napari_unet.engine.finetune import FinetuneResult
-    from napari_unet.engine.protect import Merged
     from napari_unet.handover import Grid
+    from napari_unet.jobs import Lane
     from napari_unet.opened import OpenImage
     from napari_unet.steps import Predicted
 
 T = TypeVar("T")
+MOST_MERGES = 3  # in the worker, of one prediction; then it is put in at once
 
 
 class Session(ToolSession, ProjectSession):
@@ -104,18 +106,32 @@ class Session(ToolSession, ProjectSession):
             interrupt=model.network.interrupt,
         )  # fmt: skip
 
-    def _take_prediction(self, opened: OpenImage, predicted: Predicted) -> None:
-        merged = self._fresh(opened, predicted)
-        changed = opened.corrections.put(merged)
+    def _take_prediction(
+        self, opened: OpenImage, predicted: Predicted, lane: Lane = "network"
+    ) -> Job[Any] | None:
+        """Put a prediction into the labels; first merge it anew if they changed."""
+        corrections, again = opened.corrections, lane == "short"
+        if again and opened.kept is not predicted.kept:
+            return None  # sliders were moved, and then something else was predicted
+        if corrections.is_stale(predicted.merged):
+            if predicted.merges < MOST_MERGES:
+                return self._merge_again(opened, predicted, lane)
+            snapshot = corrections.snapshot(predicted.window)
+            predicted = predicted.merged_into(snapshot)
+        changed = corrections.put(predicted.merged, again=again)
         opened.kept, opened.summary = predicted.kept, predicted.summary
         self.labels_changed.emit(opened, changed)
+        return None
 
-    def _fresh(self, opened: OpenImage, predicted: Predicted) -> Merged:
-        """Return the merge, made anew if the user went on correcting meanwhile."""
-        if not opened.corrections.is_stale(predicted.merged):
-            return predicted.merged
-        snapshot = opened.corrections.snapshot(predicted.window)
-        return snapshot.merge(predicted.labels, predicted.window, predicted.region)
+    def _merge_again(
+        self, opened: OpenImage, predicted: Predicted, lane: Lane
+    ) -> Job[Any]:
+        """Merge a prediction into what the user corrected while it was made."""
+        steps = merge_again(predicted, opened.corrections.snapshot(predicted.window))
+        return Job(
+            f"Predicting {opened.name}", steps, 1,
+            lambda fresh: self._take_prediction(opened, fresh, lane), lane,
+        )  # fmt: skip
 
     def relabel_job(self, opened: OpenImage, config: LabelsConfig) -> Job[Any] | None:
         """Make the labels of the last prediction again from its kept scores.
@@ -127,13 +143,11 @@ class Session(ToolSession, ProjectSession):
             return None
         snapshot = opened.corrections.snapshot(kept.window)
         steps = relabel_into(kept, config, snapshot, opened.summary)
-
-        def accept(predicted: Predicted) -> None:
-            merged = self._fresh(opened, predicted)
-            changed = opened.corrections.put(merged, again=True)
-            self.labels_changed.emit(opened, changed)
-
-        return Job(f"Labels of {opened.name}", steps, 1, accept, "short")
+        return Job(
+            f"Labels of {opened.name}", steps, 1,
+            lambda predicted: self._take_prediction(opened, predicted, "short"),
+            "short",
+        )  # fmt: skip
 
     # -- correct
 

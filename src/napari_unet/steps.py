@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,10 @@ MOST_READINGS = 6  # that a look tries; each opens the file again
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a prediction job hands over: see Merged, Prediction and KeptScores."""
+    """What a prediction job hands over: see Merged, Prediction and KeptScores.
+
+    ``merges`` counts how often it was merged.
+    """
 
     merged: Merged
     labels: NDArray[np.int32]
@@ -47,6 +50,12 @@ class Predicted:
     region: Region
     kept: KeptScores | None
     summary: str
+    merges: int = 1
+
+    def merged_into(self, snapshot: Snapshot) -> Predicted:
+        """Return the same, merged into what is there by now."""
+        merged = snapshot.merge(self.labels, self.window, self.region)
+        return replace(self, merged=merged, merges=self.merges + 1)
 
 
 def load_from(
@@ -152,6 +161,14 @@ def predict_into(
     return Predicted(
         merged, prediction.labels, window, region, kept, prediction.summary
     )
+
+
+def merge_again(
+    predicted: Predicted, snapshot: Snapshot
+) -> Generator[None, None, Predicted]:
+    """Merge a prediction into what the user corrected while it was made."""
+    yield
+    return predicted.merged_into(snapshot)
 
 
 def relabel_into(

@@ -110,6 +110,20 @@ def test_an_error_while_accepting_is_told(watched: Watched) -> None:
     assert not watched.runner.busy
 
 
+def test_what_has_to_be_done_before_accepting_runs_before_the_end(
+    watched: Watched,
+) -> None:
+    gate, taken = threading.Event(), list[Any]()
+    gate.set()
+    more = job(waiting_for(gate, "second"), taken.append, title="job")
+    watched.runner.run(job(waiting_for(gate, "first"), lambda _: more))
+    watched.wait()
+    assert taken == ["second"]
+    assert watched.ends == [("job", "")]
+    assert watched.busy[-1] is False
+    assert False not in watched.busy[:-1]
+
+
 def test_cancel_closes_the_steps_in_their_thread(watched: Watched) -> None:
     closed_in: list[threading.Thread] = []
     accepted: list[Any] = []

@@ -72,6 +72,7 @@ class JobWorker(WorkerBase):
         self.problem = ""
         self.over = threading.Event()
         self._begun = threading.Lock()
+        self.more: Job[Any] | None = None  # to be done before the result can be taken
         self.taken = False  # whether the result was accepted, or the error told
         self.result: Any = None
         self.error: Exception | None = None
@@ -271,7 +272,7 @@ class JobRunner(QObject):
             self._tell(worker, worker.error)
         elif not worker.problem:
             try:
-                worker.job.accept(worker.result)
+                worker.more = worker.job.accept(worker.result)
             except UnetError as error:
                 self._tell(worker, error)
 
@@ -296,6 +297,9 @@ class JobRunner(QObject):
         job = worker.job
         if self._workers.get(job.lane) is worker:
             del self._workers[job.lane]
+        if worker.more is not None:
+            self._start(worker.more)
+            return
         if job.lane == "network":
             self.busy_changed.emit(False)
         self.ended.emit(job, worker.problem)
