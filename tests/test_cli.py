@@ -322,7 +322,7 @@ def test_the_same_seed_trains_the_same_network_as_the_engine(
     import torch
 
     from napari_unet.engine.config import TrainConfig
-    from napari_unet.engine.predict import drain
+    from napari_unet.engine.drain import drain
     from napari_unet.engine.sampling import Example
     from napari_unet.engine.spec import modern_unet
     from napari_unet.engine.training import train_steps
@@ -528,7 +528,7 @@ def test_a_change_that_cannot_be_is_refused(
 @pytest.fixture
 def corrected(tmp_path: Path) -> Path:
     """A training folder of two slices, the left halves of which are supervised."""
-    from napari_unet.engine.predict import drain
+    from napari_unet.engine.drain import drain
     from napari_unet.io.training_folder import write_pairs_steps
 
     made = [

@@ -145,6 +145,19 @@ def test_a_result_that_was_neither_kept_nor_dropped_is_set_aside(how: str) -> No
     assert (session.draft, session.version is aside) == (None, False)
 
 
+def test_a_result_that_was_neither_kept_nor_dropped_outlives_a_crash() -> None:
+    session, _ = session_with()
+    tune(session)
+    assert session.draft is not None
+    (first, spare), again = session._state.to_keep, session._state.to_keep
+    assert first is session.version
+    assert (spare.number, spare is again[1], numbers(session)) == (2, True, [1])
+    assert spare.note.startswith("not chosen: ")
+    session.keep()
+    assert session._state.to_keep == session.versions
+    assert session.version.note == spare.note.removeprefix("not chosen: ")
+
+
 def test_a_dropped_result_is_not_set_aside() -> None:
     session, _ = session_with()
     tune(session)

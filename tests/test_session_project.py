@@ -123,6 +123,19 @@ def test_an_image_taken_out_stays_if_it_was_corrected() -> None:
     assert_same(waiting.corrections, one.corrections)
 
 
+def test_a_clock_that_goes_backwards_or_stops_in_1960_loses_nothing() -> None:
+    session, opened = kept_session()
+    now = [0.0]
+    opened.corrections.clock = lambda: now[0]
+    for number, now[0] in enumerate((1000.0, 1005.0, -7200.0, -7195.0), start=2):
+        paint(opened, square(10 * number, 0, 5), number)
+    keep(session)
+    again = opened_again(crash(session))
+    assert (again.notes, again.hand_seconds()) == ([], 10.0)
+    found = again.waiting[0].corrections
+    np.testing.assert_array_equal(found.labels, opened.corrections.labels)
+
+
 # -- two windows
 
 

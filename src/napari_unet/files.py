@@ -1,4 +1,4 @@
-"""Writing so that a file or folder is either whole or not there."""
+"""Writing so that a file or folder is whole or not there; where settings lie."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import platformdirs
 
 from napari_unet.errors import OutputError
 
@@ -109,6 +111,12 @@ def in_words(path: Path) -> Iterator[None]:
             f"{path} could not be written ({error.strerror or error}); expected a "
             "writable folder with enough free space: choose another place."
         ) from error
+
+
+def settings_folder() -> Path:
+    """Return the folder in which is remembered what was open; it may not be there."""
+    named = os.environ.get("NAPARI_UNET_SETTINGS")
+    return Path(named) if named else platformdirs.user_config_path("napari-unet")
 
 
 def _to_disk(path: Path) -> None:

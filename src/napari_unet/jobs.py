@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from napari_unet.engine.drain import drain
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -40,12 +42,6 @@ class Job(Generic[T]):
 
 def run_now(job: Job[T], on_event: Callable[[Any], Any] | None = None) -> T:
     """Run a job to its end in this thread, accept its result and return it."""
-    while True:
-        try:
-            event = next(job.steps)
-        except StopIteration as end:
-            result: T = end.value
-            more = job.accept(result)
-            return result if more is None else run_now(more, on_event)
-        if on_event is not None:
-            on_event(event)
+    result = drain(job.steps, on_event)
+    more = job.accept(result)
+    return result if more is None else run_now(more, on_event)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet.engine.corrections import Corrections
+from napari_unet.engine.protect import HIGHEST
 from napari_unet.errors import LabelsError
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from napari_unet.engine.blocks import Region
     from napari_unet.engine.spec import ModelSpec
 
-HIGHEST = 2**31 - 1  # label that int32 holds
 CONTEXT = 64  # pixels predicted around a region, so that objects at its edge are whole
 
 

@@ -97,6 +97,7 @@ class OpenModel:
     learnt_from: int = 0
     begun_from: int = 0
     highest: int = 0
+    _spare: tuple[FinetuneResult, Version] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         """Give no number again."""
@@ -167,15 +168,31 @@ class OpenModel:
             raise UnetError(
                 "There is no finished fine-tuning to keep: start one first."
             )
-        self._add_draft(self.draft, self.draft.summary)
+        self._take(self._version_of(self.draft, self.draft.summary))
         self.use(self.highest)
 
     def set_aside(self) -> None:
         """Make the draft, if there is one, a version that is not in use."""
         if self.draft is not None:
-            self._add_draft(self.draft, f"not chosen: {self.draft.summary}")
+            self._take(self.to_keep[-1])
 
-    def _add_draft(self, draft: FinetuneResult, note: str) -> None:
+    @property
+    def to_keep(self) -> list[Version]:
+        """All versions, and the draft as one not chosen: a crash shall not take it."""
+        draft = self.draft
+        if draft is None:
+            return list(self.versions)
+        if self._spare is None or self._spare[0] is not draft:  # the same each time
+            version = self._version_of(draft, f"not chosen: {draft.summary}")
+            self._spare = draft, version
+        return [*self.versions, self._spare[1]]
+
+    def _take(self, version: Version) -> None:
+        """Put what was the draft into the list."""
+        self._add(version)
+        self.draft, self.begun_from = None, 0
+
+    def _version_of(self, draft: FinetuneResult, note: str) -> Version:
         base, number = self.begun_from or self.current, self.highest + 1
         provenance = {
             **draft.model.spec.provenance,
@@ -183,14 +200,11 @@ class OpenModel:
         }
         spec = draft.model.spec.model_copy(update={"provenance": provenance})
         metric = draft.after["ap50" if spec.gives_objects else "dice"]
-        self._add(
-            Version(
-                number, replace(draft.model, spec=spec), note,
-                metric=metric if draft.honest else None,
-                strokes=self.learnt_from, base=base,
-            )
+        return Version(
+            number, replace(draft.model, spec=spec), note,
+            metric=metric if draft.honest else None,
+            strokes=self.learnt_from, base=base,
         )  # fmt: skip
-        self.draft, self.begun_from = None, 0
 
     def _add(self, version: Version) -> None:
         self.versions.append(version)

@@ -46,7 +46,6 @@ class ProjectSession(ModelSession):
     """
 
     images_changed = Signal()
-    labels_changed = Signal(object, object)  # OpenImage, window or None
     project_changed = Signal()
 
     def __init__(self) -> None:
@@ -137,7 +136,7 @@ class ProjectSession(ModelSession):
     def _wanted(self) -> Wanted:
         its = self._state
         return Wanted(
-            tuple(its.versions), its.current, its.highest, dict(self.settings)
+            tuple(its.to_keep), its.current, its.highest, dict(self.settings)
         )  # fmt: skip
 
     def _begin(self) -> bool:

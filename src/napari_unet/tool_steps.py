@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from napari_unet.engine import tools
-from napari_unet.engine.blocks import common, relative, shape_of, window_of
+from napari_unet.engine.blocks import common, overlap, relative, shape_of, window_of
 from napari_unet.engine.objects import wider
 from napari_unet.engine.protect import members
 from napari_unet.engine.tools import Change
@@ -146,7 +146,7 @@ class Task:
         """Return how surely pixels of a window are of the object, nan where unknown."""
         region, kept = self.use.region(room), self.kept
         scores = np.full(shape_of(region), np.nan, np.float32)
-        if kept is None or not _overlap(region, kept.window):
+        if kept is None or not overlap(region, kept.window):
             raise LabelsError(
                 "No scores of the network are kept here, which snapping needs: press "
                 "Predict first."
@@ -184,7 +184,7 @@ def corrected_objects(opened: OpenImage, plane: Region) -> NDArray[np.int32]:
     found = [np.zeros(0, np.int32)]
     for key in corrections.state.written():
         window = window_of(key, corrections.shape)
-        if _overlap(window, plane):
+        if overlap(window, plane):
             piece = common(window, plane)
             inside = corrections.labels.now(piece)[corrections.state[piece] != 0]
             found.append(np.unique(inside).astype(np.int32))
@@ -223,11 +223,6 @@ def _standing(labels: NDArray[np.int32], axes: tuple[int, ...]) -> NDArray[np.in
     """Return labels without the axes along which no object reaches."""
     others = tuple(axis for axis in range(labels.ndim) if axis not in axes)
     return labels.squeeze(others)
-
-
-def _overlap(one: Region, other: Region) -> bool:
-    pairs = zip(one, other, strict=True)
-    return all(max(a.start, b.start) < min(a.stop, b.stop) for a, b in pairs)
 
 
 def _absent(label: int) -> LabelsError:

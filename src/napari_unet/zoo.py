@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import platformdirs
-
 from napari_unet.errors import OutputError
-from napari_unet.files import replacing
+from napari_unet.files import replacing, settings_folder
 from napari_unet.formats.bundled import bundled_models
 from napari_unet.formats.sniff import SUFFIXES, looks_like_checkpoint
 from napari_unet.jobs import Job
@@ -57,9 +55,7 @@ class Entry:
 
 def settings_file() -> Path:
     """Return where recent files and the folder of models are remembered."""
-    named = os.environ.get("NAPARI_UNET_SETTINGS")
-    folder = Path(named) if named else platformdirs.user_config_path("napari-unet")
-    return folder / "models.json"
+    return settings_folder() / "models.json"
 
 
 def _remembered() -> dict[str, Any]:

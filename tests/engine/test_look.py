@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from napari_unet.engine.config import LookDone
+from napari_unet.engine.drain import drain
 from napari_unet.engine.look import (
     Alternative,
     alternatives_of,
@@ -17,7 +18,6 @@ from napari_unet.engine.look import (
     middle,
 )
 from napari_unet.engine.model import revised
-from napari_unet.engine.predict import drain
 from napari_unet.errors import ImageError
 from napari_unet.formats import load_model
 from napari_unet.sample_data import synthetic_nuclei_2d

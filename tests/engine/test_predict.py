@@ -11,8 +11,9 @@ import torch
 
 from napari_unet.engine.builder import Builder
 from napari_unet.engine.config import PredictConfig, TileDone
+from napari_unet.engine.drain import drain
 from napari_unet.engine.model import new_model, revised
-from napari_unet.engine.predict import drain, predict, predict_steps, relabel
+from napari_unet.engine.predict import predict, predict_steps, relabel
 from napari_unet.engine.spec import ModelSpec
 from napari_unet.errors import DeviceError, ImageError
 from tiny import noise, tiny_model

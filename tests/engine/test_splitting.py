@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from napari_unet.engine.objects import objects_on
+from napari_unet.engine.shaping import path_of
 from napari_unet.engine.tools import (
-    objects_along,
     split,
     split_by_line,
     split_by_seeds,
@@ -265,6 +266,7 @@ def test_a_line_through_several_slices_is_refused(line: list) -> None:
 def test_objects_come_in_their_order_along_the_line() -> None:
     labels = discs((40, 90), 8, [(20, 70), (20, 20), (20, 45)])
     line = np.array([[20, -1e9], [20.0, 1e9]])
-    assert objects_along(labels, line) == (2, 3, 1)
-    assert objects_along(labels, line[::-1]) == (1, 3, 2)
-    assert objects_along(labels, line + np.array([25, 0])) == ()
+    path = path_of(line, labels.shape)
+    assert objects_on(labels, path) == (2, 3, 1)
+    assert objects_on(labels, path[::-1]) == (1, 3, 2)
+    assert objects_on(labels, path + np.array([19, 0])) == ()

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from napari_unet.engine import tools
+from napari_unet.engine.objects import objects_on
+from napari_unet.engine.shaping import path_of
 from napari_unet.errors import LabelsError
 from tiny import discs
 
@@ -86,7 +88,6 @@ def test_a_window_of_rows_beyond_one_chunk() -> None:
 
 
 CALLS: dict[str, Callable[[np.ndarray, int], Any]] = {
-    "merge": lambda a, n: tools.merge(a, (2, n)),
     "delete": lambda a, n: tools.delete(a, (2, n)),
     "fill_holes": tools.fill_holes,
     "smooth": tools.smooth,
@@ -118,7 +119,7 @@ def test_a_line_on_the_background_splits_nothing(call: Any) -> None:
 )
 def test_a_line_that_is_none_is_a_programmers_mistake(line: list) -> None:
     with pytest.raises(ValueError, match="line of"):
-        tools.objects_along(np.zeros((30, 30), np.int32), np.array(line))
+        tools.merge_along(np.zeros((30, 30), np.int32), np.array(line))
 
 
 # -- merge and delete
@@ -126,24 +127,20 @@ def test_a_line_that_is_none_is_a_programmers_mistake(line: list) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @given(seed=st.integers(0, 10**6), order=st.permutations([3, 6, 9, 12, 15]))
-def test_merging_and_deleting_touch_only_what_was_named(
+def test_deleting_touches_only_what_was_named(
     shape: tuple[int, ...], seed: int, order: list[int]
 ) -> None:
     labels, ids = scattered(shape, seed), order[:3]
-    merged, deleted = tools.merge(labels, ids), tools.delete(labels, ids)
+    deleted = tools.delete(labels, ids)
     named = np.isin(labels, ids)
-    np.testing.assert_array_equal(
-        applied(labels, merged), np.where(named, ids[0], labels)
-    )
     np.testing.assert_array_equal(applied(labels, deleted), np.where(named, 0, labels))
-    assert merged.ids == (ids[0],)
     assert deleted.ids == ()
 
 
-@pytest.mark.parametrize("ids", [(), (2,), (2, 2)])
-def test_merging_needs_two_objects(ids: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("label", [0, 2])
+def test_merging_needs_two_objects(label: int) -> None:
     with pytest.raises(LabelsError, match="at least two"):
-        tools.merge(np.full((9, 9), 2, np.int32), ids)
+        tools.merge_along(np.full((9, 9), label, np.int32), LINE)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -156,7 +153,7 @@ def test_merging_along_a_line_takes_background_only_near_the_line(
     line = np.array(data.draw(st.lists(places, min_size=2, max_size=4)))
     if len(shape) == 3:
         line = np.insert(line, 0, data.draw(st.integers(0, shape[0] - 1)), axis=1)
-    ids = tools.objects_along(labels, line)
+    ids = objects_on(labels, path_of(line, labels.shape))
     if len(ids) < 2:
         return
     after = applied(labels, tools.merge_along(labels, line))

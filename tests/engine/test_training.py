@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from napari_unet.engine.config import EpochDone, StepDone, TrainConfig
+from napari_unet.engine.drain import drain
 from napari_unet.engine.model import new_model
-from napari_unet.engine.predict import drain
 from napari_unet.engine.sampling import Example, planes
 from napari_unet.engine.training import (
     Command,

@@ -241,6 +241,19 @@ def test_a_record_that_cannot_be_is_refused(
         unpack(hostile(table, size, raw), (300, 280))
 
 
+def test_impossible_numbers_of_strokes_and_endless_pages_are_refused() -> None:
+    good = hostile([0, 9, 0, 9, 1, 1, -1, -1, -1], 0, b"\0" * 8)
+    (length,) = struct.unpack_from("<I", good)
+    header, page = json.loads(good[4 : 4 + length]), good[4 + length :]
+    wrong = [{"strokes": float("inf")}, {"strokes": -1}, {"strokes": 2**60}]
+    wrong += [{"pages": header["pages"] * 10_000}]
+    for change in wrong:
+        text = json.dumps({**header, **change}).encode()
+        content = struct.pack("<I", len(text)) + text + page * 10_000
+        with pytest.raises(ValueError, match=r"strokes|more than the labels|no record"):
+            unpack(content, (30, 30))
+
+
 def test_random_bytes_are_no_record(full_counts: bool) -> None:
     rng = np.random.default_rng(0)
     good = b"".join(pack(strokes(1)[0]))

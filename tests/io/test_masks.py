@@ -143,11 +143,6 @@ def test_axes_and_scale_that_cannot_be_are_a_mistake(
         write_labels(tmp_path / "a.tif", PLANE, axes=axes, scale=scale)
 
 
-def test_provenance_survives_json_and_drops_what_it_does_not_know() -> None:
-    facts = json.loads(json.dumps(MADE.as_dict()))
-    assert Provenance.from_dict({**facts, "later": 1}) == MADE
-
-
 @pytest.mark.parametrize("suffix", [".tif", ".ome.zarr", ".zip", ".json"])
 def test_labels_on_disk_are_read_plane_by_plane(tmp_path: Path, suffix: str) -> None:
     class OnDisk:

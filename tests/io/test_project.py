@@ -72,6 +72,10 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
         ('{"format": 1, "images": [{"id": 1}]}', "parts are missing"),
         ('{"format": 2, "images": [{"id": "../x"}]}', r"images\.0\.id"),
         ("[" * 100_000, "damaged"),
+        ('{"format": 2, "settings": ' + '{"a":' * 900 + "1" + "}" * 901, "damaged"),
+        ('{"format": 2, "changed": 1e300}', "changed"),
+        ('{"format": 2, "made": Infinity}', "made"),
+        ('{"format": 2, "versions": [{"number": 1}, {"number": 1}]}', "same number"),
     ],
 )
 def test_a_manifest_that_cannot_be_is_refused(
@@ -86,7 +90,9 @@ def test_a_manifest_that_cannot_be_is_refused(
     "change",
     [
         {"shape": (20,)}, {"shape": (20, 0)}, {"shape": (20, 30, 3)},
-        {"dtype": "nonsense"}, {"generation": 0}, {"dims": 7},
+        {"dtype": "nonsense"}, {"generation": 0}, {"dims": 7}, {"dtype": "O"},
+        {"axes": "YY"}, {"axes": "CX"}, {"seconds": float("nan")}, {"strokes": -1},
+        {"id": 10**300},
     ],
 )  # fmt: skip
 def test_an_image_that_cannot_be_is_refused(
@@ -97,6 +103,18 @@ def test_an_image_that_cannot_be_is_refused(
     (tmp_path / "project.json").write_text(json.dumps(found))
     with pytest.raises(ProjectError, match="damaged"):
         read_manifest(tmp_path)
+
+
+def test_a_name_that_no_text_holds_is_written(tmp_path: Path) -> None:
+    entry = ImageEntry.model_validate({**ENTRY.model_dump(), "name": "\udce4.tif"})
+    write_manifest(tmp_path, Manifest(images=(entry,)))
+    assert read_manifest(tmp_path).images[0].name == "?.tif"
+
+
+def test_a_long_name_of_letters_of_four_bytes_fits_into_a_file_system() -> None:
+    folder = new_folder(["\U00020000" * 300])
+    folder.mkdir(parents=True)
+    assert folder.name.endswith("\U00020000")
 
 
 def test_a_folder_that_is_no_project_is_said(tmp_path: Path) -> None:

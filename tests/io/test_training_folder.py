@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_unet.engine.config import PlaneDone
-from napari_unet.engine.predict import drain
+from napari_unet.engine.drain import drain
 from napari_unet.errors import OutputError, TrainingError
 from napari_unet.io.masks import Provenance
 from napari_unet.io.pairs import find_pairs

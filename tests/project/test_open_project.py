@@ -8,22 +8,31 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from keeping import Keeping, crash, keep, opened_again, paint, picture, square
+from keeping import (
+    Keeping,
+    crash,
+    find,
+    keep,
+    opened_again,
+    paint,
+    picture,
+    square,
+)
 from ledgers import assert_same, content
 from napari_unet.engine.corrections import Corrections
-from napari_unet.errors import OutputError
+from napari_unet.errors import ImageError, OutputError
 from napari_unet.jobs import run_now
 from napari_unet.opened import ImageSource
 from napari_unet.project import kept_image
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from pathlib import Path
 
     from napari_unet.opened import OpenImage
 
@@ -160,7 +169,7 @@ def test_after_a_new_base_only_its_generation_is_left(
     folder = crash(session)
     assert files(folder) == {"journal-2", "labels-2.zarr", "states-2.zarr"}
     (folder / "images" / "1" / "journal-1").write_bytes(b"of a crash")
-    (folder / "images" / "1" / ".labels-3-abc").mkdir()
+    (folder / "images" / "1" / ".labels-3-abcdefgh").mkdir()
     assert_same(restored(folder), opened.corrections)
     assert files(folder) == {"journal-2", "labels-2.zarr", "states-2.zarr"}
 
@@ -360,4 +369,36 @@ def test_an_image_that_cannot_be_read_does_not_keep_labels_from_being_kept() -> 
     paint(opened, square(5, 5), 1)
     keep(session)
     assert not session.unkept()
+    assert_same(restored(crash(session)), opened.corrections)
+
+
+def test_another_image_under_the_same_labels_is_the_one_asked_for() -> None:
+    session, opened = kept_session()
+    opened.image = picture(seed=1)
+    opened.source = ImageSource("/data/other.tif", "napari")
+    keep(session)
+    again = opened_again(crash(session))
+    assert again.waiting[0].path == Path("/data/other.tif")
+    with pytest.raises(ImageError, match="differ"):
+        find(again, picture())
+    assert find(again, picture(seed=1)).image is not None
+
+
+def test_an_image_whose_path_no_text_holds_is_kept_itself() -> None:
+    session, opened = kept_session()
+    opened.source = ImageSource("/data/\udce4.tif")
+    keep(session)
+    (waiting,) = opened_again(crash(session)).waiting
+    assert waiting.path is None
+    np.testing.assert_array_equal(waiting.stored, opened.image)
+
+
+def test_a_history_longer_than_a_journal_may_be_is_written_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session, opened = kept_session()
+    monkeypatch.setattr(kept_image, "LONGEST_JOURNAL", 50)
+    for number in range(2, 9):
+        paint(opened, square(5 * number, 0), number)
+    assert keep(session) < 5
     assert_same(restored(crash(session)), opened.corrections)

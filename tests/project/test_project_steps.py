@@ -176,3 +176,15 @@ def test_waiting_images_come_along_when_a_read_only_project_is_saved(
     keep(other)
     again = opened_again(crash(other)).waiting[0].corrections
     assert content(again)[:2] == content(opened.corrections)[:2]
+
+
+def test_what_a_kill_leaves_of_the_old_place_is_no_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, _ = kept_session()
+    assert session.project is not None
+    old = session.project.folder
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    run_now(session.save_project_as_job(tmp_path / "mine"))
+    assert old.exists()
+    assert [info.folder for info in recent_projects()] == [tmp_path / "mine"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import zarr
 
 from keeping import (
     FILE,
@@ -218,3 +219,55 @@ def test_a_project_of_format_1_opens_as_it_was(tmp_path: Path) -> None:
     assert again.hand_seconds() == pytest.approx(10, abs=30)
     keep(again)
     assert json.loads((folder / "project.json").read_text())["format"] == 2
+
+
+# -- what does not come from this program
+
+
+def test_files_of_others_in_a_project_stay() -> None:
+    session, _ = kept_session()
+    folder = crash(session)
+    for name in (".git", ".project-abcdefgh.json", "images/1/.notes"):
+        (folder / name).mkdir()
+    opened_again(folder)
+    assert (folder / ".git").is_dir()
+    assert (folder / "images/1/.notes").is_dir()
+    assert not (folder / ".project-abcdefgh.json").exists()
+
+
+@pytest.mark.parametrize("name", ["images", "images/1", "models", "lock-info"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, name: str) -> None:
+    session, opened = kept_session()
+    folder = crash(session)
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    again = opened_again(folder)
+    assert again.project is not None
+    assert again.project.read_only
+    assert "holds a link to another place" in again.project.reason
+    assert_same(again.waiting[0].corrections, opened.corrections)
+
+
+def test_a_huge_stored_image_is_not_believed() -> None:
+    session, _ = kept_session(None)
+    folder = crash(session)
+    found = json.loads((folder / "project.json").read_text())
+    shape = [64, 64, 2**31]
+    found["images"][0].update(shape=shape, axes="YXC", stored=True)
+    (folder / "project.json").write_text(json.dumps(found))
+    shutil.rmtree(folder / "images" / "1" / "image.zarr", ignore_errors=True)
+    place = folder / "images" / "1" / "image.zarr"
+    zarr.create_array(str(place), shape=shape, chunks=(16, 16, 4096), dtype="uint16")
+    (waiting,) = opened_again(folder).waiting
+    assert waiting.stored is None
+    assert "came from no file" in waiting.reason
+
+
+@pytest.mark.parametrize("source", ["/dev/zero", "x" * 9999, "a\0b"])
+def test_a_version_from_an_odd_place_is_named(source: str) -> None:
+    session, _ = kept_session()
+    folder = crash(session)
+    found = json.loads((folder / "project.json").read_text())
+    found["versions"] = [{"number": 1, "source": source, "sha256": "0"}]
+    (folder / "project.json").write_text(json.dumps(found))
+    assert "Version 1" in opened_again(folder).notes[0]

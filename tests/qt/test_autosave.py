@@ -76,6 +76,19 @@ def test_a_stroke_is_on_the_disk_soon(hands, projects) -> None:
     assert one.bench.kept_text(opened) == "kept in the project"
 
 
+def test_labels_that_another_plugin_replaced_are_kept_without_being_asked(
+    hands, projects
+) -> None:
+    one, opened, layer = painting(hands)
+    layer.data = np.array(layer.data)  # from now on the ledger hears of no stroke
+    layer.paint((20, 20), 7)
+    session = one.bench.session
+    one.wait(lambda: session.project is not None and not session.unkept())
+    labels = reopened(session.project.folder).labels
+    assert labels[20, 20] == 7
+    assert layer.data is opened.corrections.labels
+
+
 def test_a_stroke_that_goes_on_is_kept_and_stays_one_step(
     hands, projects, monkeypatch
 ) -> None:
@@ -112,9 +125,11 @@ def test_what_cannot_be_written_is_told_once_and_written_later(hands, projects) 
     assert len(told) == 1
     assert str(projects) in told[0]
     assert one.bench.kept_text(opened).startswith("not kept: ")
+    one.wait(lambda: "not kept: " in one.text("correct"))
     projects.unlink()
     autosave._due = 0.0
     one.wait(lambda: not autosave.problem and not session.unkept())
+    one.wait(lambda: "kept in the project" in one.text("correct"))
     assert "kept again" in told[1]
     assert (reopened(session.project.folder).labels == opened.corrections.labels).all()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from qtpy.QtWidgets import QListWidget
 
 from napari_unet.errors import LabelsError
 from napari_unet.qt.bench import bench_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHAPE = (60, 70)
 PIXELS = np.random.default_rng(0).random(SHAPE)
@@ -205,3 +209,18 @@ def test_an_image_tells_the_project_where_it_is_from(pair, tmp_path) -> None:
     assert other.source.path == str(tmp_path / "file.tif")
     assert other.source.reader == "napari"
     assert isinstance(bench.layer_of(other), Labels)
+
+
+def test_the_save_dialog_tells_where_our_labels_come_from(pair, tmp_path: Path) -> None:
+    bench, _, _, layer = pair()
+    layer.paint((20, 20), 7)
+    viewer = bench.viewer
+    duplicate = Labels(np.array(layer.data), name="copy", metadata=layer.metadata)
+    viewer.add_layer(duplicate)
+    found = []
+    for each in (layer, duplicate):
+        place = tmp_path / f"{each.name}.json"
+        each.save(str(place))
+        made = json.loads(place.read_text())["info"]["provenance"]
+        found.append((made["image"], made["edited_objects"]))
+    assert found == [("cells", 1), ("copy", 0)]

@@ -13,7 +13,8 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QListWidget
 from napari_unet.errors import ProjectError
 from napari_unet.jobs import run_now
 from napari_unet.opened import ImageSource
-from napari_unet.qt.project_panel import duration, short
+from napari_unet.qt.parts import duration
+from napari_unet.qt.project_panel import short
 from napari_unet.session import Session
 from tiny import nuclei, tiny_model
 
@@ -225,6 +226,9 @@ def test_a_second_window_is_read_only_and_says_so(hands, projects, tmp_path) -> 
     assert not layer.editable
     layer.data = np.array(layer.data)  # napari makes it editable with new data
     assert not layer.editable
+    kept = np.array(layer.data)
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, kept)
     with pytest.raises(ProjectError, match="open in another window"):
         one.bench.open(one.bench.viewer.layers["cells"], "YX", layer)
     assert one.bench.kept_text(opened) == "read-only"
@@ -282,3 +286,19 @@ def test_times_and_places_are_short(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert short(tmp_path / "a" / "b" / "c") == "~/.../c"
     assert short(tmp_path / "a" / "b") == "~/a/b"
+
+
+def test_a_project_runs_no_program_in_the_place_of_an_image(
+    hands, projects, tmp_path
+) -> None:
+    (opened,) = crashed(tmp_path)
+    (manifest,) = projects.glob("*/project.json")
+    program = tmp_path / "cells.py"
+    program.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    text = manifest.read_text().replace(opened.source.path, str(program))
+    manifest.write_text(text)
+    one = hands()
+    one.wait(lambda: one.find("project.go_on").isVisible())
+    one.press("project.go_on")
+    one.wait(lambda: "is a program" in one.text("project"))
+    assert not (tmp_path / "ran").exists()

@@ -37,16 +37,16 @@ def answer(monkeypatch: pytest.MonkeyPatch, dialog: str, *found: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("suffix", [".tif", ".png", ".ome.zarr", ".zip", ".json"])
 def test_masks_are_written_in_every_format(
-    corrected: Hands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+    corrected: Hands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / f"masks{suffix}"
-    answer(monkeypatch, "getSaveFileName", str(path), "")
-    corrected.press("correct.save")
-    corrected.wait_idle()
-    assert path.exists(), corrected.text("correct")
-    assert corrected.text("correct") == f"Saved masks to {path}."
+    for suffix in (".tif", ".png", ".ome.zarr", ".zip", ".json"):
+        path = tmp_path / f"masks{suffix}"
+        answer(monkeypatch, "getSaveFileName", str(path), "")
+        corrected.press("correct.save")
+        corrected.wait_idle()
+        assert path.exists(), corrected.text("correct")
+        assert corrected.text("correct") == f"Saved masks to {path}."
 
 
 def test_a_name_without_ending_gets_that_of_the_chosen_format(

@@ -14,7 +14,8 @@ from napari_unet.formats.bioimageio.people import Author
 from napari_unet.opened_model import Version
 from napari_unet.qt import previews, versions_panel
 from napari_unet.qt.export_dialog import ExportDialog, people
-from napari_unet.qt.versions_panel import line_of, tip_of, when
+from napari_unet.qt.parts import when
+from napari_unet.qt.versions_panel import line_of, tip_of
 from tiny import nuclei, tiny_model, tiny_spec
 
 if TYPE_CHECKING:

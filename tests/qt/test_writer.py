@@ -16,7 +16,8 @@ from roifile import roiread
 from napari_unet.engine.writes import TrackedLabels
 from napari_unet.errors import ImageError
 from napari_unet.io.masks import KINDS, Provenance
-from napari_unet.qt.writer import PROVENANCE, write
+from napari_unet.qt.layers import PROVENANCE
+from napari_unet.qt.writer import write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,7 @@ def test_the_save_dialog_writes_all_three(
     viewer = make_napari_viewer_proxy()
     made = Provenance(image="cells.tif", model="nuclei", version=2)
     layer = viewer.add_labels(TrackedLabels(STACK), scale=(2, 0.5, 0.25), units="um")
-    layer.metadata[PROVENANCE] = made.as_dict()
+    layer.metadata[PROVENANCE] = lambda _: made
     for suffix in (".ome.zarr", ".zip", ".json"):
         path = str(tmp_path / f"a{suffix}")
         assert viewer.layers.save(path, plugin=PLUGIN) == [path]
@@ -74,7 +75,7 @@ def test_labels_of_other_kinds_are_written(tmp_path: Path) -> None:
     for data, meta in (
         (pyramid, {"multiscale": True}),
         (stored, {"axis_labels": ("-2", "-1"), "scale": [1.0, -1.0]}),
-        (STACK[0] > 0, {"metadata": {PROVENANCE: "not a dict"}, "name": "x"}),
+        (STACK[0] > 0, {"metadata": {PROVENANCE: "not ours"}, "name": "x"}),
     ):
         (path,) = write(str(tmp_path / "a.json"), data, meta)
         (one,) = json.loads((tmp_path / "a.json").read_text())["annotations"]

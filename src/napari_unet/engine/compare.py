@@ -62,7 +62,6 @@ class Comparison:
     objects : whether objects are counted below; else pixels that are not background
     counts : of each version
     agreeing : objects matched at an IoU above 0.5; with classes, pixels of one class
-    only_one, only_other : the rest of each version
     dice : of the pixels that are not background; with classes, of the same class
     scored : where the user corrected; None: nothing is corrected there
     """
@@ -71,8 +70,6 @@ class Comparison:
     objects: bool
     counts: Pair
     agreeing: int
-    only_one: int
-    only_other: int
     dice: float
     scored: Scored | None = None
 
@@ -139,8 +136,7 @@ def compare(
     if truth is not None and truth.supervised.any():
         scored = _score(one, other, truth, objects)
     return Comparison(
-        numbers, objects, (first, second), agreeing,
-        first - agreeing, second - agreeing, measures(counts)["dice"], scored,
+        numbers, objects, (first, second), agreeing, measures(counts)["dice"], scored,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,7 +13,6 @@ from napari_unet.errors import DeviceError
 if TYPE_CHECKING:
     from napari_unet.engine.config import Precision
 
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 MEMINFO = Path("/proc/meminfo")
 OUT_OF_MEMORY = (
     "can't allocate memory",  # torch on a Linux or macOS processor

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_unet.engine.config import EpochDone, FinetuneConfig, StepDone
+from napari_unet.engine.drain import drain
 from napari_unet.engine.metrics import measures
 from napari_unet.engine.model import FROZEN
 from napari_unet.engine.sampling import Plane, all_planes
@@ -85,14 +86,7 @@ def finetune(
         If nothing, or too little, is supervised, or the model is a program.
     """
     steps = finetune_steps(model, examples, config or FinetuneConfig())
-    while True:
-        try:
-            event = next(steps)
-        except StopIteration as end:
-            result: FinetuneResult = end.value
-            return result
-        if on_step is not None:
-            on_step(event)
+    return drain(steps, on_step)
 
 
 def finetune_steps(

@@ -89,6 +89,10 @@ class History:
         self._held += step.nbytes
         if self._held > LIMIT:
             self._join_last()
+        self._forget_first()
+
+    def _forget_first(self) -> None:
+        """Forget the oldest steps when all hold too much."""
         while self._held > LIMIT and (first := self._second_start()):
             self._held -= sum(each.nbytes for each in self._done[:first])
             del self._done[:first]
@@ -163,3 +167,4 @@ class History:
                 place = self._done if record.kind == "past" else self._undone
                 place.append(record.step)
                 self._held += record.step.nbytes * (record.kind == "past")
+                self._forget_first()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import fastremap
 import numpy as np
 
-from napari_unet.engine.shaping import path_of
 from napari_unet.errors import LabelsError
 
 if TYPE_CHECKING:
@@ -75,11 +74,6 @@ def _chunks(
         plane = np.asarray(labels[at])
         for top in range(0, len(plane), rows):
             yield (*at, top, 0), plane[top : top + rows]
-
-
-def objects_along(labels: NDArray[np.int32], line: NDArray[Any]) -> tuple[int, ...]:
-    """Return the objects that a line touches, in their order along the line."""
-    return objects_on(labels, path_of(line, labels.shape))
 
 
 def objects_on(labels: NDArray[np.int32], path: NDArray[np.int64]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import combinations, product
 from math import prod
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from napari_unet.engine.device import (
     free_memory,
     is_out_of_memory,
 )
+from napari_unet.engine.drain import drain
 from napari_unet.engine.instances import labels_from_scores
 from napari_unet.engine.networks import pad_to_multiple
 from napari_unet.engine.normalize import normalize, statistics
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from napari_unet.engine.spec import ModelSpec
     from napari_unet.engine.tiles import Slices, Tile
 
-T = TypeVar("T")
 LARGEST_CORE = {2: 1024, 3: 96}  # pixels; more gains no speed
 BYTES_PER_PIXEL_AND_CHANNEL = 36  # measured: 33 for the seed network in float32
 UNKNOWN_WIDTH = 64  # channels, for a program; most U-Nets have fewer at full size
@@ -88,16 +88,6 @@ def predict(
         If even the smallest tile does not fit into memory.
     """
     return drain(predict_steps(model, image, axes=axes, config=config))
-
-
-def drain(steps: Generator[Any, Any, T]) -> T:
-    """Run a generator of steps to its end and return its result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
 
 
 def predict_steps(

@@ -18,7 +18,6 @@ from napari_unet.engine.blocks import union
 from napari_unet.engine.objects import (
     Change,
     existing,
-    objects_along,
     objects_on,
     wider,
     window_of,
@@ -40,9 +39,7 @@ __all__ = [
     "copy_object",
     "delete",
     "fill_holes",
-    "merge",
     "merge_along",
-    "objects_along",
     "smooth",
     "snap",
     "split",
@@ -52,22 +49,6 @@ __all__ = [
 ]
 
 # -- joining and removing
-
-
-def merge(labels: NDArray[np.int32], ids: Iterable[int]) -> Change:
-    """Give several objects the id of the first; they need not touch.
-
-    Raises
-    ------
-    LabelsError
-        If there are fewer than two objects, or one is absent.
-    """
-    wanted = tuple(dict.fromkeys(int(label) for label in ids))
-    _check_several(wanted)
-    wanted, window = existing(labels, wanted)
-    content = np.array(labels[window], np.int32)
-    content[members(content, np.array(wanted))] = wanted[0]
-    return Change(window, content, wanted[:1])
 
 
 def merge_along(labels: NDArray[np.int32], line: NDArray[Any]) -> Change:

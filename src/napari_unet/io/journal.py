@@ -29,6 +29,7 @@ FORMAT = 1
 MAGIC = b"napari-unet journal\n"
 FRAME = struct.Struct("<QI")  # length of what follows, checksum of length and that
 LARGEST_HEADER = 10_000  # bytes
+HIGHEST = 2**31 - 1  # label that int32 holds
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Journal:
         self.path = path
         self.end = end
         self.count = count
+        self.begun = 0  # bytes that it was created with, as far as is known
         self._torn = False  # a writing failed and could not be taken back
 
     @classmethod
@@ -79,7 +81,9 @@ class Journal:
             for count, record in enumerate(records, start=1):  # noqa: B007
                 _write(file, pack(record))
             end = file.tell()
-        return cls(path, end, count)
+        journal = cls(path, end, count)
+        journal.begun = end
+        return journal
 
     def append(self, records: Iterable[Record]) -> None:
         """Write records and wait until they are on the disk."""
@@ -244,8 +248,8 @@ def _begin(file: BinaryIO, path: Path) -> Begin:
         number = int(found["format"])
         if number <= FORMAT:
             shape = tuple(int(n) for n in found["shape"])
-            return Begin(shape, max(int(found["highest"]), 0))
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+            return Begin(shape, min(max(int(found["highest"]), 0), HIGHEST))
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise ProjectError(
             f"{path} is damaged at its beginning, expected the journal of an image: "
             "bring it back from a copy of the project."

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+import shutil
 import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from napari_unet.errors import OutputError, ProjectError
 from napari_unet.files import replacing
@@ -24,13 +34,22 @@ if TYPE_CHECKING:
 MANIFEST = "project.json"
 LARGEST = 2**26  # bytes of project.json
 LONGEST_NAME = 60  # letters of an image's name in a project's
+MOST_BYTES = 180  # of that name: file systems take 255 in all
 Length = Annotated[int, Field(ge=1, le=2**31)]
+Number = Annotated[int, Field(ge=1, le=2**31)]  # part of a file's name
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Moment = Annotated[float, Field(ge=0, le=1e11)]  # seconds since 1970 that have a date
 
 
 class Stored(BaseModel):
     """A part of project.json."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _writable(cls, value: Any) -> Any:
+        return writable(value) if isinstance(value, str) else value
 
 
 class ImageEntry(Stored):
@@ -50,7 +69,7 @@ class ImageEntry(Stored):
     seconds, strokes : of work by hand
     """
 
-    id: int = Field(ge=1)
+    id: Number
     name: str
     path: str | None = None
     relative: str | None = None
@@ -64,18 +83,26 @@ class ImageEntry(Stored):
     labels_name: str = ""
     dims: int = Field(2, ge=2, le=3)
     instances: bool = True
-    generation: int = Field(1, ge=1)
+    generation: Number = 1
     based: bool = False
     stored: bool = False
-    seconds: float = 0.0
-    strokes: int = 0
+    seconds: float = Field(0.0, ge=0)
+    strokes: Count = 0
 
     @model_validator(mode="after")
     def _axes_fit(self) -> ImageEntry:
         if len(self.axes) != len(self.shape):
             raise ValueError("axes and shape differ in length")
-        np.dtype(self.dtype)
+        if len(set(self.axes)) < len(self.axes) or len(self.labels_shape) < 2:
+            raise ValueError(f"{self.axes[:20]!r} are no axes of an image")
+        if np.dtype(self.dtype).kind not in "biufc":
+            raise ValueError(f"{self.dtype[:20]!r} is no kind of numbers")
         return self
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the image."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def labels_shape(self) -> tuple[int, ...]:
@@ -94,11 +121,11 @@ class VersionEntry(Stored):
     sha256 : of that file; "": it is none
     """
 
-    number: int = Field(ge=1)
+    number: Number
     note: str = ""
-    made: float = 0.0
+    made: Moment = 0.0
     metric: float | None = None
-    strokes: int = 0
+    strokes: Count = 0
     base: int | None = None
     kept: bool = False
     source: str | None = None
@@ -122,15 +149,27 @@ class Manifest(Stored):
 
     format: int = FORMAT
     program: str = ""
-    made: float = 0.0
-    changed: float = 0.0
+    made: Moment = 0.0
+    changed: Moment = 0.0
     closed: bool = False
     automatic: bool = False
     images: tuple[ImageEntry, ...] = ()
     versions: tuple[VersionEntry, ...] = ()
-    current: int = 0
-    highest: int = 0
+    current: Count = 0
+    highest: Count = 0
     settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _numbered_apart(self) -> Manifest:
+        for numbers in ([e.id for e in self.images], [e.number for e in self.versions]):
+            if len(set(numbers)) < len(numbers):
+                raise ValueError("two images or two versions have the same number")
+        return self
+
+
+def writable(text: str) -> str:
+    """Return a text with what UTF-8 cannot hold, as in some file names, as "?"."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -163,7 +202,9 @@ def read_manifest(folder: Path) -> Manifest:
         if path.stat().st_size > LARGEST:
             raise ValueError("it is far too large")
         found = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest.model_validate(migrated(found, folder))
+        manifest = Manifest.model_validate(migrated(found, folder))
+        manifest.model_dump_json()  # what cannot be written again is not taken
+        return manifest
     except ProjectError:
         raise
     except ValidationError as error:
@@ -251,7 +292,8 @@ def new_folder(names: Iterable[str]) -> Path:
     names : of its images
     """
     first = next(iter(names), "")
-    plain = re.sub(r"[^\w .()+-]", "_", first).strip(" .")[:LONGEST_NAME].strip(" .")
+    plain = re.sub(r"[^\w .()+-]", "_", writable(first)).strip(" .")[:LONGEST_NAME]
+    plain = plain.encode()[:MOST_BYTES].decode("utf-8", "ignore").strip(" .")
     stem = f"{time.strftime('%Y-%m-%d %H.%M')} {plain or 'project'}"
     around = projects_folder()
     place, count = around / stem, 1
@@ -259,6 +301,13 @@ def new_folder(names: Iterable[str]) -> Path:
         count += 1
         place = around / f"{stem} ({count})"
     return place
+
+
+def remove_project(folder: Path) -> None:
+    """Remove a project; what a kill leaves of it is no project any more."""
+    with suppress(OSError):
+        (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_folder(folder: Path) -> None:

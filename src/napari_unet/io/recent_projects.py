@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from napari_unet.errors import OutputError, ProjectError
-from napari_unet.files import replacing
+from napari_unet.files import replacing, settings_folder
 from napari_unet.io.project import MANIFEST, projects_folder, read_manifest
 from napari_unet.io.project_lock import is_locked
 
@@ -81,9 +78,7 @@ def _info(folder: Path) -> ProjectInfo | None:
 
 
 def _settings_file() -> Path:
-    named = os.environ.get("NAPARI_UNET_SETTINGS")
-    folder = Path(named) if named else platformdirs.user_config_path("napari-unet")
-    return folder / "projects.json"
+    return settings_folder() / "projects.json"
 
 
 def _remembered() -> list[Path]:

@@ -31,6 +31,8 @@ LARGEST_HEADER = 2**24  # bytes
 LONGEST_TITLE = 200  # letters
 KINDS = ("step", "undo", "redo", "past", "future")
 COUNTS = 5  # numbers of values: labels before, after; places; states before, after
+PER_PIXEL = 12  # bytes of one of each
+MOST_STROKES = 2**53
 DTYPES = tuple(map(np.dtype, ("<i4", "<i4", "<u2", "u1", "u1")))
 LENGTH = struct.Struct("<I")
 
@@ -50,7 +52,8 @@ def pack(record: Record) -> list[bytes]:
         ],
     }
     if step is not None:
-        header |= {"title": step.title, "joins": step.joins, "made": step.made}
+        header |= {"title": step.title, "joins": step.joins}
+        header["made"] = max(step.made, 0.0)  # whatever the clock said
     text = json.dumps(header).encode()
     return [LENGTH.pack(len(text)), text, *(page for _, page in packed)]
 
@@ -111,14 +114,14 @@ def unpack(payload: bytes, shape: tuple[int, ...]) -> Record:
     try:
         header = json.loads(text)
         kind, pages = header["kind"], header["pages"]
-        work = HandWork(_finite(header["seconds"]), int(header["strokes"]))
+        work = HandWork(_finite(header["seconds"]), _count(header["strokes"]))
         step = None
         if kind in ("step", "past", "future"):
             patches = tuple(_patches(payload, at, pages, shape))
             title, joins = str(header["title"])[:LONGEST_TITLE], bool(header["joins"])
             step = Step(title, patches, joins, _finite(header["made"]))
-    except (KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
-        raise ValueError(f"no record: {error}") from error
+    except (LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError) as e:
+        raise ValueError(f"no record: {e}") from e
     if kind not in KINDS:
         raise ValueError(f"unknown kind of record {kind!r}")
     return Record(kind, step, work)
@@ -140,10 +143,22 @@ def _finite(value: Any) -> float:
     return number
 
 
+def _count(value: Any) -> int:
+    number = int(value)
+    if not 0 <= number <= MOST_STROKES:
+        raise ValueError(f"{number} is no number of strokes")
+    return number
+
+
 def _patches(
     payload: bytes, at: int, pages: list[list[int]], shape: tuple[int, ...]
 ) -> Iterator[Patch]:
+    # no record changes a pixel twice; each may have a patch of its own
+    room = math.prod(shape) * (4 * (2 * len(shape) + COUNTS) + PER_PIXEL)
     for count, size, packed in pages:
+        room -= size
+        if room < 0:
+            raise ValueError("the pages hold more than the labels")
         if not (0 < size <= LARGEST_PAGE and 0 < packed <= len(payload) - at):
             raise ValueError("a page has an impossible size")
         raw = np.empty(size, np.uint8)  # as large as stated, or zstd refuses

@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 LONGEST_JOURNAL = 2**28  # bytes; then a new base is written
 COPIED = 2**25  # pixels that the main thread copies without stopping the window
 STORED_IMAGE = 2**31  # bytes of an image from no file that a project keeps
+OBSERVED = (
+    "name", "path", "reader", "axes", "shape", "dtype", "scale", "translate",
+    "labels_name", "dims", "instances",
+)  # fmt: skip
 
 
 @dataclass
@@ -127,6 +131,7 @@ class KeptImage:
         self._first = 0  # number of the queue's first record
         self._written = 0  # number of the first record not on disk
         self._slow: Generator[None, None, None] | None = None
+        self._looked_at: Any = None
 
     # -- on the main thread
 
@@ -142,6 +147,20 @@ class KeptImage:
             if self.start is not None and self.start.copied:
                 self.start.complete = True
         return len(records)
+
+    def follow(self, image: Any) -> None:
+        """Go on with another image under the same labels."""
+        if image is not self.image:
+            self.image, self.fingerprint = image, ""
+            self.stored = self.unreadable = False
+
+    def describe(self, fresh: ImageEntry) -> bool:
+        """Take facts about the image; tell whether they are news."""
+        its = self.entry
+        news = any(getattr(fresh, name) != getattr(its, name) for name in OBSERVED)
+        if news:
+            self.entry = fresh
+        return news
 
     def drop(self) -> None:
         """Forget what was taken: it is not to be written."""
@@ -177,8 +196,8 @@ class KeptImage:
         if self.start is not None or self.corrections is None:
             return False
         journal = self.current.journal if self.current else None
-        too_long = journal is not None and journal.end > LONGEST_JOURNAL
-        return self.broken or self.current is None or too_long
+        grown = journal.end - journal.begun if journal else 0  # a new one has no less
+        return self.broken or self.current is None or grown > LONGEST_JOURNAL
 
     @property
     def pending(self) -> bool:
@@ -199,9 +218,8 @@ class KeptImage:
             self.image is not None
             and self.entry.path is None
             and not (self.stored or self.unreadable)
-            and int(np.prod(self.entry.shape, dtype=np.int64))
-            * np.dtype(self.entry.dtype).itemsize <= STORED_IMAGE
-        )  # fmt: skip
+            and self.entry.nbytes <= STORED_IMAGE
+        )
 
     @property
     def corrected(self) -> bool:
@@ -254,8 +272,9 @@ class KeptImage:
             since = self._queue[start.at - self._first : upto - self._first]
         journal = Journal.create(
             journal_path(folder, self.entry.id, number),
-            Begin(self.entry.labels_shape, start.highest), [*start.told, *since],
+            Begin(self.entry.labels_shape, start.highest), start.told,
         )  # fmt: skip
+        journal.append(since)
         yield
         based = start.base is not None
         self.following, self._started = Generation(number, based, journal, upto), start
@@ -300,8 +319,11 @@ class KeptImage:
 
     def look_on(self, folder: Path) -> bool:
         """Go on looking at the image itself; tell whether that is done."""
+        if self._looked_at is not self.image:
+            self.stop_looking()
         if self._slow is None:
-            self._slow = self._slow_steps(folder)
+            self._looked_at = self.image
+            self._slow = self._slow_steps(folder, self.image)
         try:
             next(self._slow)
         except StopIteration:
@@ -313,12 +335,14 @@ class KeptImage:
             raise
         return self._slow is None
 
-    def _slow_steps(self, folder: Path) -> Generator[None, None, None]:
-        if self._image_to_store:
+    def _slow_steps(self, folder: Path, image: Any) -> Generator[None, None, None]:
+        store = self._image_to_store
+        if store:
             place = stored_image_path(folder, self.entry.id)
-            yield from store_image_steps(place, self.image)
-            self.stored = True
-        self.fingerprint = yield from fingerprint_steps(self.image)
+            yield from store_image_steps(place, image)
+        fingerprint = yield from fingerprint_steps(image)
+        if self.image is image:  # else another one took its place
+            self.fingerprint, self.stored = fingerprint, store or self.stored
 
     def move(self, old: Path, new: Path) -> None:
         """Go on in a copy of the project's folder."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,13 +100,18 @@ def _write(folder: Path, version: Version) -> VersionEntry:
         save_model(model, place)
     changes: dict[str, Any] = {} if opening is None else dict(opening.changes)
     return VersionEntry(
-        number=version.number, note=version.note, made=version.made,
-        metric=version.metric, strokes=version.strokes, base=version.base, kept=kept,
+        number=version.number, note=version.note, made=max(version.made, 0),
+        metric=_finite(version.metric), strokes=version.strokes, base=version.base,
+        kept=kept,
         source=_source(opening) if opening else None,
         device=opening.device if opening else "auto",
         changes=to_jsonable_python(changes, fallback=str),
         sha256=digest(opening.source) if opening else "",
     )  # fmt: skip
+
+
+def _finite(metric: float | None) -> float | None:
+    return metric if metric is not None and math.isfinite(metric) else None
 
 
 def _source(opening: Opening) -> str:
@@ -121,7 +127,10 @@ def digest(source: str) -> str:
     """Return the SHA-256 of a file; "" where it is a folder, a name or gone."""
     total = hashlib.sha256()
     try:
-        with Path(source).expanduser().open("rb") as file:
+        place = Path(source).expanduser()
+        if not place.is_file():  # a device may have no end
+            return ""
+        with place.open("rb") as file:
             while piece := file.read(PIECE):
                 total.update(piece)
     except (OSError, ValueError):

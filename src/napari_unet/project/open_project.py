@@ -19,6 +19,8 @@ from napari_unet.io.project import (
     new_folder,
     program_version,
     read_manifest,
+    remove_project,
+    writable,
     write_manifest,
 )
 from napari_unet.io.project_lock import ProjectLock
@@ -36,9 +38,6 @@ if TYPE_CHECKING:
 
 LOOKING = 0.5  # seconds that a job looks at images; what is painted waits that long
 UNKNOWN = ImageSource(None)
-OBSERVED = (
-    "name", "path", "reader", "scale", "translate", "labels_name", "dims", "instances"
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -152,9 +151,11 @@ class OpenProject:
 
     def _entry(self, opened: OpenImage, number: int) -> ImageEntry:
         source = opened.source or UNKNOWN
+        path = source.path  # one that no text holds cannot be asked for: a copy is kept
+        path = path if path and writable(path) == path else None
         return ImageEntry(
-            id=number, name=opened.name, path=source.path,
-            relative=relative_path(source.path, self.folder), reader=source.reader,
+            id=number, name=opened.name, path=path,
+            relative=relative_path(path, self.folder), reader=source.reader,
             axes=opened.axes, shape=tuple(opened.image.shape),
             dtype=str(opened.image.dtype), scale=source.scale,
             translate=source.translate, labels_name=source.labels_name,
@@ -169,13 +170,11 @@ class OpenProject:
 
     def observe(self, kept: KeptImage) -> None:
         """Take note of what changed of an image beside its labels."""
-        opened, entry = kept.opened, kept.entry
-        if opened is None:
-            return
-        fresh = self._entry(opened, entry.id)
-        if any(getattr(fresh, name) != getattr(entry, name) for name in OBSERVED):
-            kept.entry = fresh
-            self.dirty = True
+        opened = kept.opened
+        if opened is not None:
+            kept.follow(opened.image)
+            if kept.describe(self._entry(opened, kept.entry.id)):
+                self.dirty = True
 
     def want(self, wanted: Wanted) -> None:
         """Take note of what else is to be kept."""
@@ -345,8 +344,8 @@ class OpenProject:
         """Return what project.json shall hold."""
         entries = [each.listed() for each in self.images]
         return Manifest(
-            program=program_version(), made=self.made, changed=time.time(),
-            closed=closed, automatic=self.automatic,
+            program=program_version(), closed=closed, automatic=self.automatic,
+            made=max(self.made, 0), changed=max(time.time(), 0),
             images=tuple(each for each in entries if each is not None),
             versions=self.versions.entries, current=self.wanted.current,
             highest=self.wanted.highest, settings=self.wanted.settings,
@@ -393,8 +392,8 @@ class OpenProject:
         self.let_go()
         self.lock = lock
         if automatic:
-            shutil.rmtree(old, ignore_errors=True)
+            remove_project(old)
 
     def remove(self) -> None:
         """Remove the folder of a project that is closed."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_project(self.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,7 +27,12 @@ from napari_unet.io.project import (
 from napari_unet.io.project_lock import ProjectLock
 from napari_unet.io.recent_projects import remember_project
 from napari_unet.opened_model import OpenModel, Version
-from napari_unet.project.kept_image import Generation, KeptImage, remove_generation
+from napari_unet.project.kept_image import (
+    STORED_IMAGE,
+    Generation,
+    KeptImage,
+    remove_generation,
+)
 from napari_unet.project.kept_versions import KeptVersions, digest, opening_of
 from napari_unet.project.open_project import OpenProject, WaitingImage, Wanted
 from napari_unet.steps import load_from
@@ -38,6 +44,10 @@ if TYPE_CHECKING:
     from napari_unet.io.project import ImageEntry, Manifest, VersionEntry
     from napari_unet.opened_model import Opening
 
+# as ``replacing`` names what is not complete
+TEMPORARY = re.compile(
+    r"\.(project|image|(journal|labels|states|version)-\d+)-\w{8}(\.\w+)?"
+)
 PER_PIXEL = 14  # bytes that labels and states need while they are restored
 
 
@@ -96,6 +106,10 @@ def _lock(project: OpenProject, *, read_only: bool) -> None:
     if read_only:
         _only_read(project, "was opened for reading")
         return
+    link = _link_in(project.folder)
+    if link is not None:
+        _only_read(project, f"holds a link to another place ({link.name})")
+        return
     lock = ProjectLock(project.folder)
     try:
         if lock.acquire():
@@ -104,6 +118,13 @@ def _lock(project: OpenProject, *, read_only: bool) -> None:
             _only_read(project, f"is open in another window{lock.holder()}")
     except OSError as error:
         _only_read(project, f"cannot be written ({error.strerror or error})")
+
+
+def _link_in(folder: Path) -> Path | None:
+    """Return a link in a project: what is written through it would land elsewhere."""
+    patterns = ("lock*", "images", "images/*", "images/*/*", "models", "models/*")
+    found = (place for each in patterns for place in folder.glob(each))
+    return next((place for place in found if place.is_symlink()), None)
 
 
 def _only_read(project: OpenProject, why: str) -> None:
@@ -208,7 +229,7 @@ def _lose(restored: Restored, note: str) -> None:
 def _waiting(project: OpenProject, kept: KeptImage) -> WaitingImage:
     entry = kept.entry
     path, stored, reason = place_of(entry, project.folder), None, ""
-    if entry.stored:
+    if entry.stored and entry.nbytes <= STORED_IMAGE:
         place = stored_image_path(project.folder, entry.id)
         stored = read_image(place, entry.shape, entry.dtype)
         kept.image = stored
@@ -236,7 +257,7 @@ def _model_steps(restored: Restored, manifest: Manifest) -> Generator[Any, None,
     for entry in manifest.versions:
         try:
             version = yield from _version_steps(restored.project.folder, entry)
-        except UnetError as error:
+        except (UnetError, OSError) as error:
             version = None
             restored.notes.append(
                 f"Version {entry.number} of the model could not be opened: {error}"
@@ -315,7 +336,10 @@ def _clean(folder: Path, kept: KeptImage) -> None:
 
 
 def _remove_temporary(folder: Path) -> None:
+    """Remove what a crash left half written; what others put there stays."""
     for place in folder.glob(".*"):
+        if not TEMPORARY.fullmatch(place.name):
+            continue
         if place.is_dir():
             shutil.rmtree(place, ignore_errors=True)
         else:

@@ -117,8 +117,8 @@ def save_as_steps(
             yield
         for name in ("images", "models"):
             (temporary / name).mkdir(exist_ok=True)
+    remember_project(folder)  # the old one may go with the next line
     project.move(folder)
-    remember_project(folder)
     return folder
 
 

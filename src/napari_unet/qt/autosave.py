@@ -35,6 +35,7 @@ class Autosave(QObject):
     """
 
     changed = Signal()  # whether all is kept, or why it cannot be
+    looks = Signal()  # it is about to look at what was done
     recorded = Signal()  # something that was painted was found
 
     def __init__(
@@ -54,6 +55,7 @@ class Autosave(QObject):
 
     def tick(self) -> None:
         """Record what was painted, and write what is not written yet."""
+        self.looks.emit()
         stroke = stroke_goes_on()
         found = [self._record(each, stroke) for each in self._session.images]
         if any(found):

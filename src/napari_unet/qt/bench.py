@@ -52,7 +52,9 @@ class Bench(LayerBench):
         self.predict_config = PredictConfig()
         self.runner.ended.connect(self._on_runner_ended)
         self.autosave = Autosave(self.session, self.runner, self)
+        self.autosave.looks.connect(self.settle)  # a replaced array is not tracked
         self.autosave.recorded.connect(self._tally_timer.start)
+        self.autosave.changed.connect(self._tally_timer.start)  # panels say if kept
         # whatever becomes of the window: when the viewer goes, or Python exits
         finalize(viewer, self.autosave.close)
         self.desk = ProjectDesk(self)

@@ -8,7 +8,7 @@ from napari.layers import Labels
 from napari.utils import DirectLabelColormap
 
 from napari_unet.qt.correct_words import STATES
-from napari_unet.qt.layers import lies_at, move_to, transform_of
+from napari_unet.qt.layers import MOVES, lies_at, move_to, transform_of
 
 if TYPE_CHECKING:
     from napari_unet.opened import OpenImage
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 OPACITY = 0.35
 COLORS: dict[int | None, str] = {None: "transparent", 0: "transparent", **STATES}
-MOVES = ("scale", "translate", "rotate", "shear", "affine")  # events of a layer
 
 
 class Overlay:

@@ -176,7 +176,8 @@ class CorrectPanel(Panel):
             reason = "there is no object under the mouse pointer"
         if reason:
             self.bench.answered = True
-            self._on_bench_said(self.name, f"{self._buttons[action].text()}: {reason}.")
+            said = f"{self._buttons[action].text()}: {reason.rstrip('.')}."
+            self._on_bench_said(self.name, said)
             return
         super()._on_bench_requested(action)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from napari_unet.engine.protect import ACCEPTED, EDITED, IGNORED
+from napari_unet.qt.parts import duration
 
 if TYPE_CHECKING:
     from napari_unet.opened import OpenImage
@@ -115,15 +116,6 @@ def summary_of(opened: OpenImage, kept: str) -> str:
 def objects(count: int) -> str:
     """Return a number of objects."""
     return "1 object" if count == 1 else f"{count:,} objects"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as 50 s, 4 min 10 s or 2 h 5 min."""
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def percent(part: int, whole: int) -> str:

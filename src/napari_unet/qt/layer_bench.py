@@ -12,6 +12,7 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.errors import ImageError, ProjectError, UnetError
+from napari_unet.handover import provenance_of
 from napari_unet.qt import layers as layer_tools
 from napari_unet.qt.refresh import refresh_part
 from napari_unet.session import Session
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from napari import Viewer
 
     from napari_unet.engine.blocks import Region
+    from napari_unet.io.masks import Provenance
     from napari_unet.opened import OpenImage
 
 T = TypeVar("T")
 TALLY_PAUSE = 250  # milliseconds after a stroke before it is counted
-PLACE = ("scale", "translate", "rotate", "shear", "affine")  # events of a layer
 
 
 class LayerBench(QObject):
@@ -46,7 +47,6 @@ class LayerBench(QObject):
         self.session = Session()
         self._labels: dict[OpenImage, Labels] = {}
         self._images: dict[OpenImage, Image] = {}
-        self._origins: dict[OpenImage, Image] = {}  # on which the labels began
         self._places: dict[OpenImage, dict[str, Any]] = {}
         self._releases: dict[OpenImage, Callable[[], None]] = {}
         self._removed: WeakKeyDictionary[Labels, OpenImage] = WeakKeyDictionary()
@@ -136,7 +136,8 @@ class LayerBench(QObject):
         if opened is not None:
             layer_tools.replaced_data(into, opened)
             layer_tools.check_same_place(image, into, axes)
-            opened.image, opened.axes = layer_tools.image_data(image), axes
+            opened.name, opened.axes = image.name, axes
+            opened.image = layer_tools.image_data(image)
             self._pair(opened, image)
             return opened
         layer_tools.check_same_place(image, into, axes)
@@ -170,15 +171,14 @@ class LayerBench(QObject):
     def _pair(self, opened: OpenImage, image: Image) -> None:
         """Take note of the layer that shows an image, and follow its place."""
         self._images[opened] = image
-        self._origins.setdefault(opened, image)
         self._places[opened] = layer_tools.spatial_transform(image, opened.axes)
-        for name in PLACE:
+        for name in layer_tools.MOVES:
             getattr(image.events, name).connect(self._on_image_moved)
         self._describe(opened)
 
     def _describe(self, opened: OpenImage) -> None:
         """Tell the session how an image and its labels are shown, for the project."""
-        layer, image = self._labels.get(opened), self._origins.get(opened)
+        layer, image = self._labels.get(opened), self._images.get(opened)
         if layer is not None:
             name = layer.name
         else:
@@ -215,8 +215,11 @@ class LayerBench(QObject):
         self._labels[opened] = layer
         session = self.session
         self._releases[opened] = layer_tools.bind(
-            layer, opened, partial(session.undo, opened), partial(session.redo, opened)
-        )
+            layer, opened,
+            partial(step_unless_read_only, session, session.undo, opened),
+            partial(step_unless_read_only, session, session.redo, opened),
+        )  # fmt: skip
+        layer.metadata[layer_tools.PROVENANCE] = partial(provenance, session, opened)
         layer.events.paint.connect(self._on_layer_painted)
         layer.events.editable.connect(self._on_layer_editable)
         self._on_layer_editable()
@@ -265,7 +268,7 @@ class LayerBench(QObject):
             if layer is not None:
                 self._part(opened, layer)
                 self.viewer.layers.remove(layer)
-            for known in (self._images, self._origins, self._places):
+            for known in (self._images, self._places):
                 known.pop(opened, None)
 
     def _part(self, opened: OpenImage, layer: Labels) -> None:
@@ -276,6 +279,7 @@ class LayerBench(QObject):
         layer.events.paint.disconnect(self._on_layer_painted)
         layer.events.editable.disconnect(self._on_layer_editable)
         self._releases.pop(opened)()
+        layer.metadata.pop(layer_tools.PROVENANCE, None)
 
     # -- what people and plugins do to layers
 
@@ -359,6 +363,27 @@ class LayerBench(QObject):
                 layer_tools.move_to(layer, there)
             self._places[opened] = there
             self._describe(opened)
+
+
+def provenance(session: Session, opened: OpenImage, labels: Any) -> Provenance | None:
+    """Return where labels come from; None unless they are the corrections themselves.
+
+    A duplicate of a layer takes the metadata along, and is then changed elsewhere.
+    """
+    if labels is not opened.corrections.labels:
+        return None
+    return provenance_of(opened, session.version)
+
+
+def step_unless_read_only(
+    session: Session, step: Callable[[OpenImage], None], opened: OpenImage
+) -> None:
+    """Undo or redo by a key of napari, unless another window writes the project."""
+    project = session.project
+    if project is not None and project.read_only:
+        show_warning(project.reason)
+    else:
+        step(opened)
 
 
 def unwrapped(one: T) -> T:

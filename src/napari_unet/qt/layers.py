@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 NEARLY_ALL = 0.6  # of an axis in view: then a prediction does all of it
 LABELS_OPACITY = 0.5
 LARGEST_COPY = 2**28  # bytes that a removed layer may take along
+MOVES = ("scale", "translate", "rotate", "shear", "affine")  # events of a layer
+# key in the metadata of our labels layers: tells napari's save dialog of their labels
+PROVENANCE = "unet provenance"
 
 
 def image_data(layer: Image) -> Any:
@@ -86,6 +89,21 @@ def visible_region(
         if stop - start < nearly_all * shape[axis] and stop > start:
             region[axis] = slice(max(start, 0), min(stop, shape[axis]))
     return tuple(region)
+
+
+def without_channels(region: Region, layer: Image, axes: str) -> Region:
+    """Return a region of an image layer over the axes that its labels have.
+
+    Parameters
+    ----------
+    region : slices over the layer's axes; of an RGB layer, napari counts no channels
+    layer : the image
+    axes : one letter per axis of the image
+    """
+    if layer.rgb or "C" not in axes:
+        return region
+    channel = axes.index("C")
+    return region[:channel] + region[channel + 1 :]
 
 
 def shown_shape(layer: Image | Labels) -> tuple[int, ...]:
@@ -281,8 +299,9 @@ def replaced_data(layer: Labels, opened: OpenImage) -> bool:
     tracked = opened.corrections.labels
     if layer.data is tracked:
         return False
-    foreign = np.asarray(layer.data)
-    layer.data = tracked
+    foreign = layer.data
+    layer.data = tracked  # first: what was assigned may fail when it is read
+    foreign = np.asarray(foreign)
     check_labels(foreign, tracked.shape)
     check_range(foreign)
     tracked[...] = foreign

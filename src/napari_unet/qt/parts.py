@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -207,3 +208,24 @@ def ask_save(parent: QWidget, title: str, suggested: str, kinds: str) -> Path | 
     if chosen and ending and not Path(chosen).suffix:
         chosen += ending[1]
     return Path(chosen) if chosen else None
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, such as "4 min 10 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def when(seconds: float) -> str:
+    """Return a moment in words: the time of today, else the day too.
+
+    Parameters
+    ----------
+    seconds : since the epoch
+    """
+    moment = time.localtime(seconds)
+    today = time.strftime("%Y-%m-%d", moment) == time.strftime("%Y-%m-%d")
+    return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", moment)

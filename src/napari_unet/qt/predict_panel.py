@@ -22,6 +22,7 @@ from napari_unet.qt.layers import (
     image_data,
     layer_axes,
     visible_region,
+    without_channels,
 )
 from napari_unet.qt.parts import LayerChooser, Panel, enable, side_by_side
 
@@ -159,10 +160,7 @@ class PredictPanel(Panel):
             region = visible_region(viewer, layer, ndim, NEARLY_ALL)
         else:
             region = current_slice(viewer, layer, ndim)
-        if layer.ndim == opened.corrections.labels.ndim:
-            return region
-        channel = opened.axes.index("C")
-        return region[:channel] + region[channel + 1 :]
+        return without_channels(region, layer, opened.axes)
 
     def _on_settings_changed(self, config: LabelsConfig) -> None:
         """Make the labels again from the kept scores, without the network."""

@@ -12,6 +12,7 @@ from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.errors import ImageError
+from napari_unet.io.project import is_there
 from napari_unet.jobs import Job
 from napari_unet.qt.layers import image_data, image_source
 from napari_unet.session_project import recent_projects, unfinished_projects
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from napari_unet.session_project import ProjectInfo, WaitingImage
 
 PANEL = "project"
+PROGRAMS = (".py", ".pyw")
 BUSY = "A job is running: wait for its end first."
 
 
@@ -263,10 +265,15 @@ class ProjectDesk(QObject):
         same = [layer for layer in there if _is_of(layer, path)]
         if same:
             return same
-        if not path.exists():
+        if not is_there(path):
             raise ImageError(
                 f"{path} was not found, expected the image {waiting.name}: choose it "
                 "in the list, then press Show to say where it is now."
+            )
+        if path.suffix.lower() in PROGRAMS:  # napari would run it
+            raise ImageError(
+                f"{path} is a program, expected the image {waiting.name}: choose it in "
+                "the list, then press Show to say where it is now."
             )
         self._added = self._read(path, waiting.reader)
         found = self._fitting(self._added, waiting)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ from qtpy.QtWidgets import (
 from napari_unet.io.project import projects_folder
 from napari_unet.opened import OpenImage
 from napari_unet.qt.layers import stroke_goes_on
-from napari_unet.qt.parts import Panel, enable, side_by_side
+from napari_unet.qt.parts import Panel, duration, enable, side_by_side, when
 
 if TYPE_CHECKING:
     from napari_unet.qt.bench import Bench
@@ -335,15 +334,6 @@ class ProjectPanel(Panel):
         return f"Kept in {short(project.folder)}{work}"
 
 
-def duration(seconds: float) -> str:
-    """Return a time in words, such as "4 min 10 s"."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def short(folder: Path) -> str:
     """Return a path with the home folder as ~ and long middles left out."""
     home = Path.home()
@@ -353,13 +343,6 @@ def short(folder: Path) -> str:
     if len(parts) > 2:
         parts = ["...", *parts[-1:]]
     return start + "/".join(parts)
-
-
-def when(seconds: float) -> str:
-    """Return a moment: the time of today, else the day too."""
-    moment = time.localtime(seconds)
-    today = time.strftime("%Y-%m-%d", moment) == time.strftime("%Y-%m-%d")
-    return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", moment)
 
 
 def describe(info: ProjectInfo) -> str:

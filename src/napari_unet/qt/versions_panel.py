@@ -12,8 +12,14 @@ from qtpy.QtWidgets import QListWidget, QListWidgetItem, QMessageBox, QSizePolic
 from napari_unet.errors import ImageError, UnetError
 from napari_unet.qt import previews
 from napari_unet.qt.export_dialog import ExportDialog
-from napari_unet.qt.layers import NEARLY_ALL, image_data, layer_axes, visible_region
-from napari_unet.qt.parts import Panel, ask_save, enable
+from napari_unet.qt.layers import (
+    NEARLY_ALL,
+    image_data,
+    layer_axes,
+    visible_region,
+    without_channels,
+)
+from napari_unet.qt.parts import Panel, ask_save, enable, when
 from napari_unet.steps import View
 
 if TYPE_CHECKING:
@@ -208,9 +214,7 @@ class VersionsPanel(Panel):
         axes = layer_axes(layer, version.model.spec.architecture)
         axes = opened.axes if opened else axes
         region = visible_region(bench.viewer, layer, layer.ndim, NEARLY_ALL)
-        if "C" in axes and not layer.rgb:
-            channel = axes.index("C")
-            region = region[:channel] + region[channel + 1 :]
+        region = without_channels(region, layer, axes)
         view = View(layer.name, image_data(layer), axes, region, bench.predict_config)
         self._asked = ref(layer), axes
         if opened is None or not opened.corrections.tally():
@@ -321,13 +325,6 @@ def tip_of(version: Version) -> str:
         f"Version {version.number}, fine-tuned {made} from version {version.base}\n"
         f"{facts_of(version)}\n{version.note}"
     )
-
-
-def when(made: float) -> str:
-    """Return the time of day, with the date where that is not today."""
-    moment, today = time.localtime(made), time.localtime()
-    same = (moment.tm_year, moment.tm_yday) == (today.tm_year, today.tm_yday)
-    return time.strftime("%H:%M" if same else "%Y-%m-%d %H:%M", moment)
 
 
 def _count(versions: Sequence[Version], current: Version | None) -> str:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from napari_unet.errors import ImageError
 from napari_unet.io.masks import Provenance, write_labels
 from napari_unet.io.masks.content import LETTERS
+from napari_unet.qt.layers import PROVENANCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PROVENANCE = "unet provenance"  # key in a layer's metadata; a dict for Provenance
 USUAL = ".ome.zarr"  # for a name without an ending
 
 
@@ -64,7 +64,7 @@ def write(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
         axes=_axes(meta.get("axis_labels") or (), len(labels.shape)),
         scale=meta.get("scale"),
         units=str(units[-1]),
-        provenance=_provenance(meta),
+        provenance=_provenance(data, meta),
     )
     return [str(place)]
 
@@ -77,9 +77,8 @@ def _axes(names: Sequence[str], ndim: int) -> str:
     return own if fits and own.isalpha() and "C" not in own else usual
 
 
-def _provenance(meta: Mapping[str, Any]) -> Provenance:
+def _provenance(data: Any, meta: Mapping[str, Any]) -> Provenance:
     """Return where the labels come from; at least the layer's name."""
-    known = (meta.get("metadata") or {}).get(PROVENANCE)
-    if isinstance(known, dict):
-        return Provenance.from_dict(known)
-    return Provenance(image=str(meta.get("name") or ""))
+    tell = (meta.get("metadata") or {}).get(PROVENANCE)
+    known: Provenance | None = tell(data) if callable(tell) else None
+    return known or Provenance(image=str(meta.get("name") or ""))

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_unet import __version__
+from napari_unet.engine.protect import HIGHEST
 from napari_unet.errors import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
 PROGRAM = f"napari-unet-workbench {__version__}"
 LETTERS = "QSPTZYX"  # of axes that have no names, from the last
-HIGHEST = int(np.iinfo(np.int32).max)
 UNITS = {
     "nm": "nanometer", "um": "micrometer", "\N{MICRO SIGN}m": "micrometer",
     "\N{GREEK SMALL LETTER MU}m": "micrometer", "micron": "micrometer",
@@ -56,12 +56,6 @@ class Provenance:
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> Provenance:
-        """Return what ``as_dict`` gave; keys that are unknown are left out."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{key: value for key, value in facts.items() if key in known})
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_unet.engine.drain import drain
 from napari_unet.errors import ImageError
 from napari_unet.io.masks.coco import write_coco
 from napari_unet.io.masks.content import masks_of
@@ -90,12 +91,7 @@ def write_labels(
     steps = write_labels_steps(
         path, labels, axes=axes, scale=scale, units=units, provenance=provenance
     )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            written: Path = end.value
-            return written
+    return drain(steps)
 
 
 def write_labels_steps(
