@@ -31,8 +31,8 @@ ACTIONS = (
     "undo", "undo", "redo", "slice_change",
 )  # fmt: skip
 TOOLS = (
-    "split", "merge_along", "merge", "delete", "copy_object", "snap", "fill_holes",
-    "smooth",
+    "split", "merge_along", "merge_along", "delete", "copy_object", "snap",
+    "fill_holes", "smooth",
 )  # fmt: skip
 
 
@@ -157,14 +157,14 @@ class Work(Lots):
 
     def tool(self, name: str, labels: NDArray[np.int32]) -> Change:
         line, first = self.line(labels.shape), self.model.next_label
-        one, other = self.rng.choice(self.present(), 2).tolist()
+        one = int(self.rng.choice(self.present()))
         if name == "copy_object":
             return self.copied(labels, one)
         if name == "snap":
             scores = self.rng.random(labels.shape, np.float32)
             return tools.snap(labels, one, ndimage.gaussian_filter(scores, 2), 4)
         arguments: dict[str, tuple[Any, ...]] = {
-            "split": (line, first), "merge_along": (line,), "merge": ([one, other],),
+            "split": (line, first), "merge_along": (line,),
             "delete": ([one],), "fill_holes": (one,), "smooth": (one, 1.0),
         }  # fmt: skip
         return getattr(tools, name)(labels, *arguments[name])

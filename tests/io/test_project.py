@@ -276,6 +276,7 @@ def test_a_lock_is_one_windows_alone(tmp_path: Path) -> None:
     other.release()
 
 
+@pytest.mark.usefixtures("projects")
 def test_damaged_projects_are_left_out_of_the_recent_ones(tmp_path: Path) -> None:
     good, bad = tmp_path / "good", tmp_path / "bad"
     for folder in (good, bad):

@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QLabel
@@ -35,14 +34,6 @@ labels = viewer.add_labels(np.zeros((60, 70), np.int32))
 opened = bench_for(viewer).open(image, "YX", labels)
 labels.paint((20, 20), 7)
 """
-
-
-@pytest.fixture
-def projects(tmp_path, monkeypatch) -> Path:
-    """The folder in which projects are made."""
-    folder = tmp_path / "projects"
-    monkeypatch.setenv("NAPARI_UNET_PROJECTS", str(folder))
-    return folder
 
 
 def painting(hands, *docks: str):

@@ -26,15 +26,6 @@ if TYPE_CHECKING:
 IMAGE = nuclei()[0][:60, :70]
 
 
-@pytest.fixture
-def projects(tmp_path, monkeypatch) -> Path:
-    """The folder in which projects are made."""
-    folder: Path = tmp_path / "projects"
-    monkeypatch.setenv("NAPARI_UNET_PROJECTS", str(folder))
-    monkeypatch.setenv("NAPARI_UNET_SETTINGS", str(tmp_path / "settings"))
-    return folder
-
-
 def worked(tmp_path: Path, names: tuple[str, ...] = (), **source: Any) -> Session:
     """Return a session with corrected images that lie in files, all of it kept."""
     session = Session()
