@@ -10,7 +10,7 @@ import numpy as np
 from napari_unet.engine.blocks import keys_in, pieces_of, relative, shape_of, union
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -75,15 +75,7 @@ def patches_between(
     window : slices over the layer's axes
     before, after : int32, content of the window
     """
-    found = []
-    for piece in _pieces(window):
-        inside = relative(piece, window)
-        one, other = before[inside], after[inside]
-        places = _chosen(one != other)
-        if places is not None:
-            sides = (Side(_picked(each, places), None) for each in (one, other))
-            found.append(Patch(piece, _kept(places), *sides))
-    return tuple(found)
+    return _differing(window, before, after, lambda labels: Side(labels, None))
 
 
 def marking(
@@ -96,14 +88,22 @@ def marking(
     window : slices over the layer's axes
     before, after : uint8, states of the window
     """
+    return _differing(window, before, after, lambda states: Side(None, states))
+
+
+def _differing(
+    window: Region, before: NDArray[Any], after: NDArray[Any],
+    side: Callable[[NDArray[Any]], Side],
+) -> tuple[Patch, ...]:  # fmt: skip
+    """Return patches for the pixels in which two contents of a window differ."""
     found = []
     for piece in _pieces(window):
         inside = relative(piece, window)
-        places = _chosen(before[inside] != after[inside])
+        one, other = before[inside], after[inside]
+        places = _chosen(one != other)
         if places is not None:
-            old = Side(None, _picked(before[inside], places))
-            new = Side(None, _picked(after[inside], places))
-            found.append(Patch(piece, _kept(places), old, new))
+            sides = (side(_picked(each, places)) for each in (one, other))
+            found.append(Patch(piece, _kept(places), *sides))
     return tuple(found)
 
 

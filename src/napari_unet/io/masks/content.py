@@ -170,5 +170,5 @@ def _check_numbers(plane: NDArray[Any]) -> None:
     if lowest < 0 or highest > HIGHEST:
         raise ImageError(
             f"The labels go from {lowest} to {highest}, expected 0 to {HIGHEST}: "
-            "renumber them."
+            "undo the strokes that painted other numbers, or renumber them."
         )
