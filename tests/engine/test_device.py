@@ -48,3 +48,15 @@ def test_precision_is_taken_at_its_word() -> None:
     assert choose_dtype("float32", CPU) is torch.float32
     assert choose_dtype("bfloat16", CPU) is torch.bfloat16
     assert choose_dtype("auto", CPU) in {torch.float32, torch.bfloat16}
+
+
+def test_a_processor_that_emulates_bfloat16_computes_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emulates = {"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: emulates)
+    assert choose_dtype("auto", CPU) is torch.float32
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: {**emulates, "avx512_bf16": True}
+    )
+    assert choose_dtype("auto", CPU) is torch.bfloat16
