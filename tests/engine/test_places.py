@@ -1,0 +1,212 @@
+"""Ranking windows: what is in doubt comes first, spread out, and done is done."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_unet.engine.blocks import everything
+from napari_unet.engine.corrections import Corrections
+from napari_unet.engine.places import (
+    DEPTH,
+    PLACE,
+    Candidates,
+    choose,
+    doubts,
+    grid_over,
+    is_done,
+    joined,
+    likeness,
+    marked,
+    most_shared,
+    ranks,
+)
+
+
+def candidates(shape: tuple[int, ...] = (480, 480), **known: object) -> Candidates:
+    """Return windows of a plane of which nothing is known but what is given."""
+    windows = tuple(grid_over(shape).windows)
+    count = len(windows)
+    fields = {
+        "image": np.zeros(count, int), "plane": np.zeros(count, int),
+        "unsure": np.zeros(count), "trust": np.ones(count),
+        "looks": np.zeros((count, 2)), "structure": np.zeros(count),
+        "known": np.zeros(count), "wrong": np.zeros(count),
+        "flips": np.full(count, np.nan), **known,
+    }  # fmt: skip
+    return Candidates(windows, **fields)
+
+
+def none_closed(found: Candidates) -> np.ndarray:
+    return np.zeros(len(found.windows), bool)
+
+
+def numbers(found: Candidates, *rest: object, **how: object) -> list[int]:
+    return [n for n, _ in choose(found, *rest, **how)]
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (96, 96), (250, 333), (20, 100, 400)])
+def test_windows_cover_everything_in_even_sizes(shape: tuple[int, ...]) -> None:
+    covered = np.zeros(shape, int)
+    for window in grid_over(shape).windows:
+        covered[window] += 1
+        assert all(
+            s.stop - s.start <= 1.5 * side
+            for s, side in zip(window[-2:], (PLACE, PLACE), strict=True)
+        )
+        assert len(shape) == 2 or window[0].stop - window[0].start <= 1.5 * DEPTH
+    assert covered.min() >= 1
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (250, 333), (20, 100, 210)])
+def test_means_are_those_of_the_windows(shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).random(shape)
+    grid = grid_over(shape)
+    expected = [pixels[window].mean() for window in grid.windows]
+    np.testing.assert_allclose(grid.means(pixels), expected, rtol=1e-5)
+
+
+def test_equal_values_share_a_rank() -> None:
+    assert ranks(np.array([3.0, 1.0, 1.0])).tolist() == pytest.approx(
+        [5 / 6, 1 / 3, 1 / 3]
+    )
+    assert ranks(np.zeros(0)).size == 0
+
+
+def test_the_most_unsure_window_comes_first() -> None:
+    unsure = np.random.default_rng(0).random(len(candidates().windows)) * 0.5
+    unsure[30] = 1.0
+    found = candidates(unsure=unsure)
+    (number, place), *_ = choose(found, [], none_closed(found))
+    assert number == 30
+    assert place.window == found.windows[30]
+    assert "unsure" in place.why
+
+
+def test_where_doubt_means_nothing_what_can_be_seen_leads() -> None:
+    count = len(candidates().windows)
+    unsure, structure = np.linspace(0, 1, count), np.linspace(1, 0, count)
+    strange = candidates(unsure=unsure, structure=structure, trust=np.zeros(count))
+    known = candidates(unsure=unsure, structure=structure)
+    (first, place), *_ = choose(strange, [], none_closed(strange))
+    assert first == 0
+    assert "not to know" in place.why
+    assert numbers(known, [], none_closed(known))[0] == count - 1
+
+
+def test_places_do_not_overlap_and_are_not_all_of_one_kind() -> None:
+    count = len(candidates().windows)
+    doubt = np.linspace(1, 0, count)
+    looks = np.zeros((count, 2))
+    looks[count // 2 :] = 3  # the lower half looks otherwise, and is in less doubt
+    found = candidates(unsure=doubt, looks=looks)
+    chosen = numbers(found, [], none_closed(found), most=6)
+    covered = np.zeros((480, 480), int)
+    for number in chosen:
+        covered[found.windows[number]] += 1
+    assert covered.max() == 1
+    assert any(number >= count // 2 for number in chosen[:3])
+
+
+def test_images_and_slices_take_turns() -> None:
+    one = candidates(unsure=np.full(len(candidates().windows), 0.9))
+    count = len(one.windows)
+    other = candidates(
+        unsure=np.full(count, 0.1), image=np.full(count, 1), plane=np.full(count, 1)
+    )
+    both = joined([one, other])
+    images = both.image[numbers(both, [], none_closed(both), most=8)]
+    assert 2 <= (images == 1).sum() <= 6
+
+
+def test_visited_and_closed_places_are_left_out() -> None:
+    found = candidates(unsure=np.linspace(1, 0, len(candidates().windows)))
+    closed = none_closed(found)
+    closed[:20] = True
+    chosen = numbers(found, [40], closed)
+    assert min(chosen) >= 20
+    assert all(found.shared(found.windows[40])[n] <= 0.25 for n in chosen)
+    assert numbers(found, [], np.ones(len(closed), bool)) == []
+
+
+def test_a_place_of_an_earlier_prediction_may_come_again_but_later() -> None:
+    unsure = np.linspace(1, 0.9, len(candidates().windows))
+    looks = np.random.default_rng(0).normal(size=(len(unsure), 4))
+    found = candidates(unsure=unsure, looks=looks)
+    again = numbers(found, [], none_closed(found), [0], most=200)
+    assert numbers(found, [], none_closed(found))[0] == 0
+    assert again[0] != 0
+    assert len(again) == len(numbers(found, [], none_closed(found), most=200))
+
+
+def test_likeness_leads_to_where_it_looks_like_mistakes() -> None:
+    rng = np.random.default_rng(0)
+    count = len(candidates().windows)
+    bad = rng.random(count) < 0.3
+    looks = np.where(bad[:, np.newaxis], 2.0, -1.0) + rng.normal(0, 0.3, (count, 3))
+    told = np.concatenate([np.flatnonzero(bad)[:3], np.flatnonzero(~bad)[:3]])
+    known, wrong = np.zeros(count), np.zeros(count)
+    known[told], wrong[np.flatnonzero(bad)[:3]] = 0.6, 0.8
+    found = candidates(looks=looks, known=known, wrong=wrong)
+    expected, evidence = likeness(found)
+    assert 0 < evidence < 1
+    assert expected[bad].min() > expected[~bad].max()
+    best = numbers(found, told, none_closed(found), most=5)
+    assert bad[best[0]]
+    assert bad[best].sum() >= 4  # spread: one may be of another kind
+    assert "corrected" in choose(found, told, none_closed(found))[0][1].why
+
+
+def test_without_corrections_likeness_says_nothing() -> None:
+    assert likeness(candidates())[1] == 0.0
+
+
+def test_doubt_lies_between_0_and_1() -> None:
+    rng = np.random.default_rng(0)
+    count = len(candidates().windows)
+    drawn = {name: rng.random(count) for name in ("unsure", "structure", "trust")}
+    flips = np.where(rng.random(count) < 0.5, rng.random(count), np.nan)
+    doubt, _ = doubts(candidates(**drawn, flips=flips))
+    assert 0 <= doubt.min() <= doubt.max() <= 1
+
+
+def test_accepted_ignored_and_edited_places_are_done() -> None:
+    corrections = Corrections(np.zeros((3, 200, 200), np.int32))
+    place = (slice(1, 2), slice(0, 100), slice(0, 100))
+    elsewhere = (slice(2, 3), slice(0, 100), slice(0, 100))
+    assert not is_done(corrections, place)
+    corrections.accept(place)
+    assert is_done(corrections, place)
+    assert not is_done(corrections, elsewhere)
+    corrections.ignore(elsewhere)
+    assert is_done(corrections, elsewhere)
+    corrections.unaccept(everything((3, 200, 200)))
+    assert not is_done(corrections, place)
+    corrections.labels[place] = 7  # a stroke that nobody committed yet
+    assert is_done(corrections, place)
+
+
+def test_an_object_with_one_mark_counts_as_a_whole() -> None:
+    labels = np.zeros((96, 96), np.int32)
+    labels[10:80, 10:80] = 1
+    corrections = Corrections(labels)
+    corrections.accept((slice(40, 41), slice(40, 41)))
+    assert is_done(corrections, everything((96, 96)))
+
+
+def test_marks_are_seen_in_all_places_of_a_slice_at_once() -> None:
+    corrections = Corrections(np.zeros((3, 200, 200), np.int32))
+    corrections.accept((slice(1, 2), slice(0, 200), slice(0, 110)))
+    grid = grid_over((200, 200))
+    plane = (slice(1, 2), slice(0, 200), slice(0, 200))
+    done = marked(corrections, plane, grid)
+    left = np.array([window[1].start == 0 for window in grid.windows])
+    assert done[left].all()
+    assert not done[[w[1].stop == 200 for w in grid.windows]].any()
+
+
+def test_a_window_is_found_again_among_others() -> None:
+    found = candidates()
+    near = tuple(slice(s.start + 3, s.stop + 3) for s in found.windows[17])
+    assert most_shared(found, 0, near) == 17
+    assert most_shared(found, 1, near) is None
