@@ -94,6 +94,10 @@ def test_everything_below_session_imports_where_psygnal_is_absent() -> None:
     above = {
         "napari_unet.session", "napari_unet.session_project",
         "napari_unet.session_model", "napari_unet.session_tools",
+        "napari_unet.session_finetune",
+        "napari_unet.session_holdout",
+        "napari_unet.session_places",
+        "napari_unet.session_progress",
         "napari_unet.distributed", "napari_unet.cli",
     }  # fmt: skip
     rooms = [name for name in BELOW_QT if ".".join(name.split(".")[:2]) not in above]
@@ -101,8 +105,11 @@ def test_everything_below_session_imports_where_psygnal_is_absent() -> None:
     import_without([name for name in rooms if "__main__" not in name], ["psygnal"])
 
 
-def test_config_and_spec_load_no_torch() -> None:
-    torch_free = ["napari_unet.engine.config", "napari_unet.engine.spec"]
+def test_config_spec_places_and_progress_load_no_torch() -> None:
+    torch_free = [
+        f"napari_unet.engine.{name}"
+        for name in ("config", "spec", "places", "progress", "visits", "pace")
+    ]
 
     assert loaded_by(torch_free, ["torch", "monai"]) == []
 

@@ -96,7 +96,16 @@ def test_version_and_help_answer_on_standard_output() -> None:
     version, usage = process(START, "--version"), process(START, "--help")
 
     assert version.stdout.split() == ["napari-unet-workbench", __version__]
-    for name in ("info", "predict", "train", "finetune", "evaluate", "export", "demo"):
+    for name in (
+        "info",
+        "predict",
+        "train",
+        "finetune",
+        "evaluate",
+        "export",
+        "replay",
+        "demo",
+    ):
         assert name in usage.stdout
 
 

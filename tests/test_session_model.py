@@ -36,10 +36,16 @@ def session_with(*, objects: int = 16) -> tuple[Session, OpenImage]:
     """A session with a tiny model and an image of which objects are accepted."""
     session = Session()
     session.set_model(tiny_model(), opening=Opening("tiny.safetensors"))
-    opened = session.add_image("nuclei", IMAGE, "YX", LABELS)
+    return session, accepted(session, IMAGE, LABELS, objects)
+
+
+def accepted(
+    session: Session, image: np.ndarray, labels: np.ndarray, objects: int = 16
+) -> OpenImage:
+    opened = session.add_image("nuclei", image, "YX", labels)
     for label in range(1, objects + 1):
         session.accept_object(opened, label, (slice(0, 96), slice(0, 96)))
-    return session, opened
+    return opened
 
 
 def tune(session: Session, strokes: int = 3) -> None:
@@ -85,8 +91,11 @@ def test_restored_versions_give_bit_equal_labels_and_scores(tmp_path: Path) -> N
 
 def test_a_kept_version_says_when_how_well_and_from_what() -> None:
     session, _ = session_with()
+    for seed in (1, 2):  # of three places the third is held out
+        accepted(session, *nuclei(seed=seed))
     tune(session, strokes=7)
     assert session.draft is not None
+    assert session.draft.honest
     expected = session.draft.after["ap50"]
     session.keep()
     first, second = session.versions

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 
 from napari_unet import steps as steps_module
-from napari_unet.engine.config import FinetuneConfig, LabelsConfig, PredictConfig
+from napari_unet.engine.config import LabelsConfig, PredictConfig
 from napari_unet.engine.corrections import Corrections
-from napari_unet.errors import TrainingError
 from napari_unet.opened import OpenImage
-from napari_unet.steps import finetune_on, predict_into, relabel_into
-from tiny import noise, nuclei, tiny_model
+from napari_unet.steps import predict_into, relabel_into
+from tiny import noise, tiny_model
 
 if TYPE_CHECKING:
+    import pytest
+
     from napari_unet.steps import Predicted
 
 WHOLE = (slice(0, 60), slice(0, 70))
@@ -79,16 +79,3 @@ def test_relabelling_follows_the_threshold_without_the_network() -> None:
         return int((again.labels > 0).sum())
 
     assert objects(0.0) > objects(0.5) > objects(1.0) == 0
-
-
-def test_fine_tuning_sees_only_what_the_snapshots_protect() -> None:
-    image, labels = nuclei()
-    corrections = Corrections(labels)
-    config = FinetuneConfig(steps=1, batch=1, crop=32, augment=False)
-    parts = [(image, "YX", corrections.snapshot())]
-    with pytest.raises(TrainingError, match="Nothing is corrected"):
-        drain(finetune_on(tiny_model(), parts, config))
-    corrections.accept_object(1, (slice(0, 96), slice(0, 96)))
-    parts = [(image, "YX", corrections.snapshot())]
-    _, result = drain(finetune_on(tiny_model(), parts, config))
-    assert result.held_out == 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_unet.engine.corrections import Corrections
+from napari_unet.engine.holdout import Roles
 from napari_unet.engine.protect import HIGHEST
 from napari_unet.errors import LabelsError
 
@@ -69,6 +70,7 @@ class OpenImage:
     summary : one line about the last prediction
     source : where the image is from; None: from no file
     shown : False: its labels layer was deleted; it is left out of fine-tuning
+    roles : where its corrections are learnt from, and where they are held out
     """
 
     name: str
@@ -80,6 +82,7 @@ class OpenImage:
     saved_revision: int = 0
     source: ImageSource | None = None
     shown: bool = True
+    roles: Roles = field(default_factory=Roles)
 
     @property
     def unsaved(self) -> bool:

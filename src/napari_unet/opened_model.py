@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.finetune import FinetuneResult
     from napari_unet.engine.look import Look
     from napari_unet.engine.model import Model
+    from napari_unet.engine.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,18 @@ class Opening:
         return replace(self, changes=both)
 
 
+@dataclass(eq=False)
+class KeptRecipe:
+    """A recipe that lies in a project; nobody needs it in memory.
+
+    Attributes
+    ----------
+    path : of its file; another one when the project moves
+    """
+
+    path: Path
+
+
 @dataclass(frozen=True)
 class Version:
     """A model of the list: one that was loaded, or a fine-tuning that was kept.
@@ -63,6 +76,8 @@ class Version:
     strokes : steps made by hand that its fine-tuning learnt from
     opening : how its file was opened; None: it came from no file
     base : number of the version that its fine-tuning started from; None: loaded
+    recipe : how its fine-tuning can be repeated, or where that is kept; None: it was
+        loaded, or nobody knows
     """
 
     number: int
@@ -73,6 +88,7 @@ class Version:
     strokes: int = 0
     opening: Opening | None = None
     base: int | None = None
+    recipe: Recipe | KeptRecipe | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass
@@ -162,6 +178,18 @@ class OpenModel:
         """
         self.learnt_from, self.begun_from = strokes, self.current
 
+    def ends(self, draft: FinetuneResult, base: int, strokes: int) -> None:
+        """Take a finished fine-tuning as the draft.
+
+        Parameters
+        ----------
+        draft : what came of it
+        base : number of the version that it started from; another one may be in use by
+            now
+        strokes : steps made by hand that it learnt from
+        """
+        self.draft, self.begun_from, self.learnt_from = draft, base, strokes
+
     def keep(self) -> None:
         """Make the draft a new version, and use it."""
         if self.draft is None or self.in_use is None:
@@ -170,6 +198,16 @@ class OpenModel:
             )
         self._take(self._version_of(self.draft, self.draft.summary))
         self.use(self.highest)
+
+    def drop(self) -> None:
+        """Forget the draft."""
+        self.draft, self.begun_from = None, 0
+
+    def draft_model(self) -> Model | None:
+        """Return the draft's model if it was made from the version in use."""
+        if self.draft is None or self.begun_from not in (0, self.current):
+            return None
+        return self.draft.model
 
     def set_aside(self) -> None:
         """Make the draft, if there is one, a version that is not in use."""
@@ -190,7 +228,7 @@ class OpenModel:
     def _take(self, version: Version) -> None:
         """Put what was the draft into the list."""
         self._add(version)
-        self.draft, self.begun_from = None, 0
+        self.drop()
 
     def _version_of(self, draft: FinetuneResult, note: str) -> Version:
         base, number = self.begun_from or self.current, self.highest + 1
@@ -203,7 +241,7 @@ class OpenModel:
         return Version(
             number, replace(draft.model, spec=spec), note,
             metric=metric if draft.honest else None,
-            strokes=self.learnt_from, base=base,
+            strokes=self.learnt_from, base=base, recipe=draft.recipe,
         )  # fmt: skip
 
     def _add(self, version: Version) -> None:
@@ -253,14 +291,14 @@ class OpenModel:
         """
         if self.reopened is not None:
             return self.reopened.changed(changes)
-        origin = self._origin()
+        origin = self.origin()
         remedy = f"restore version {origin.number}" if origin else "load the file"
         raise UnetError(
             "The weights can be read in another way only as they were loaded: "
             f"{remedy} first."
         )
 
-    def _origin(self) -> Version | None:
+    def origin(self) -> Version | None:
         """Return the loaded version that the one in use was fine-tuned from."""
         version = self.in_use
         while version is not None and version.base is not None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_unet.engine.blocks import bounded, everything
 from napari_unet.engine.config import PredictConfig
-from napari_unet.errors import TrainingError
 from napari_unet.handover import provenance_of, write_masks, write_pairs
 from napari_unet.jobs import Job
 from napari_unet.opened import (
     open_image,
     with_context,
 )
-from napari_unet.session_project import ProjectSession
+from napari_unet.session_finetune import FinetuneSession
+from napari_unet.session_progress import ProgressSession
 from napari_unet.session_tools import ToolSession
 from napari_unet.steps import (
-    finetune_on,
     merge_again,
     predict_into,
     relabel_into,
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet.engine.blocks import Region
-    from napari_unet.engine.config import FinetuneConfig, LabelsConfig
-    from napari_unet.engine.finetune import FinetuneResult
+    from napari_unet.engine.config import LabelsConfig
     from napari_unet.handover import Grid
     from napari_unet.jobs import Lane
     from napari_unet.opened import OpenImage
@@ -39,7 +38,7 @@ T = TypeVar("T")
 MOST_MERGES = 3  # in the worker, of one prediction; then it is put in at once
 
 
-class Session(ToolSession, ProjectSession):
+class Session(ToolSession, ProgressSession, FinetuneSession):
     """The model, the images and the jobs. All methods are for the main thread."""
 
     # -- images
@@ -92,7 +91,7 @@ class Session(ToolSession, ProjectSession):
         UnetError
             If no model is loaded, or the labels are of another kind than it gives.
         """
-        model = self._state.model_of()
+        model, number = self._state.model_of(), self._state.current
         opened.follow(*self._kind(), model.spec.name)
         config = (config or PredictConfig()).model_copy(update={"keep_scores": True})
         shape = opened.corrections.shape
@@ -102,7 +101,9 @@ class Session(ToolSession, ProjectSession):
         steps = predict_into(model, opened, config, window, region, snapshot)
         return Job(
             f"Predicting {opened.name}", steps, 0,
-            lambda predicted: self._take_prediction(opened, predicted),
+            lambda predicted: self._take_prediction(
+                opened, replace(predicted, version=number)
+            ),
             interrupt=model.network.interrupt,
         )  # fmt: skip
 
@@ -118,7 +119,9 @@ class Session(ToolSession, ProjectSession):
                 return self._merge_again(opened, predicted, lane)
             snapshot = corrections.snapshot(predicted.window)
             predicted = predicted.merged_into(snapshot)
+        self._note_pace(predicted.seconds, predicted.labels.size)
         changed = corrections.put(predicted.merged, again=again)
+        self._note_prediction(opened, predicted.region, predicted.version)
         opened.kept, opened.summary = predicted.kept, predicted.summary
         self.labels_changed.emit(opened, changed)
         return None
@@ -182,7 +185,7 @@ class Session(ToolSession, ProjectSession):
         TrainingError
             If nothing is corrected.
         """
-        corrected = self._corrected()
+        corrected = self.corrected()
         dims = corrected[0].corrections.dims
         parts = [
             (o.name, o.image, o.axes, o.corrections.snapshot())
@@ -193,50 +196,6 @@ class Session(ToolSession, ProjectSession):
             folder, parts, dims, provenance_of(corrected[0], self.version)
         )
         return Job(f"Saving pairs to {folder}", steps, 0, lambda _: None, "short")
-
-    # -- finetune
-
-    def _corrected(self, kind: tuple[int, bool] | None = None) -> list[OpenImage]:
-        """Return the images in the window in which something is corrected.
-
-        Parameters
-        ----------
-        kind : of labels, as ``_kind`` returns it; None: any
-
-        Raises
-        ------
-        TrainingError
-            If there are none.
-        """
-        found = []
-        for opened in self.images:
-            its = opened.corrections
-            fits = kind is None or (its.dims, its.instances) == kind
-            if fits and opened.shown and its.tally():
-                found.append(opened)
-        if not found:
-            raise TrainingError(
-                "Nothing is corrected yet; fine-tuning learns from edited and accepted "
-                "places: paint or erase some objects, or accept a view that is right."
-            )
-        return found
-
-    def finetune_job(self, config: FinetuneConfig) -> Job[FinetuneResult]:
-        """Fine-tune a clone of the model on all that is corrected.
-
-        Raises
-        ------
-        TrainingError
-            If nothing is corrected in the kind of labels that the model gives.
-        """
-        model = self._state.model_of()
-        fitting = self._corrected(self._kind())
-        parts = [(o.image, o.axes, o.corrections.snapshot()) for o in fitting]
-        self._state.begins(sum(o.corrections.work.strokes for o in fitting))
-        return Job(
-            "Fine-tuning", finetune_on(model, parts, config), config.steps,
-            self._take_draft,
-        )  # fmt: skip
 
     @property
     def unsaved(self) -> list[OpenImage]:

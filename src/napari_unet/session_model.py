@@ -70,8 +70,8 @@ class ModelSession:
     ) -> None:
         """Use a model that was loaded.
 
-        It starts anew as version 1 unless there is or was a fine-tuned version: then
-        all stay, and it is the next.
+        It starts anew as version 1 unless there is or was a fine-tuned version, or one
+        is being made: then all stay, and it is the next.
 
         Parameters
         ----------
@@ -79,8 +79,9 @@ class ModelSession:
         note : on where it is from
         opening : how its file was opened, so that it can be read in another way
         """
-        if self._state.highest > 1 or self._state.draft is not None:
-            self._state.add_loaded(model, note, opening)
+        state = self._state
+        if state.highest > 1 or state.draft is not None or state.begun_from:
+            state.add_loaded(model, note, opening)
         else:
             first = Version(1, model, note, opening=opening)
             self._state = OpenModel([first], current=1)
@@ -279,10 +280,6 @@ class ModelSession:
 
     # -- drafts and versions
 
-    def _take_draft(self, result: FinetuneResult) -> None:
-        self._state.draft = result
-        self.draft_changed.emit()
-
     def keep(self) -> None:
         """Make the finished fine-tuning a new version, and use it."""
         self._state.keep()
@@ -294,5 +291,5 @@ class ModelSession:
             self._state.use_earlier()
             self._tell()
             return
-        self._state.draft = None
+        self._state.drop()
         self.draft_changed.emit()

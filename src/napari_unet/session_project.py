@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from psygnal import Signal
 
 from napari_unet.errors import UnetError
-from napari_unet.io.project import new_folder
+from napari_unet.io.project import new_folder, relocated
 from napari_unet.io.recent_projects import (
     ProjectInfo,
     recent_projects,
@@ -16,7 +16,7 @@ from napari_unet.io.recent_projects import (
 )
 from napari_unet.jobs import Job
 from napari_unet.opened import OpenImage
-from napari_unet.project.kept_image import KeptImage, relocated
+from napari_unet.project.kept_image import KeptImage
 from napari_unet.project.open_project import OpenProject, WaitingImage, Wanted
 from napari_unet.project.restoring import open_steps
 from napari_unet.project.steps import check_free, find_steps, save_as_steps
@@ -281,7 +281,8 @@ class ProjectSession(ModelSession):
         source : where it is now
         """
         opened = OpenImage(
-            waiting.name, image, axes, waiting.corrections, source=source
+            waiting.name, image, axes, waiting.corrections, source=source,
+            roles=waiting.kept.roles,
         )  # fmt: skip
 
         def accept(_: OpenImage) -> None:
@@ -346,7 +347,7 @@ class ProjectSession(ModelSession):
                 update = {"id": number, "stored": False}
                 entry = relocated(kept.entry, old.folder, folder) if old else kept.entry
                 copy = KeptImage(entry.model_copy(update=update), kept.corrections)
-                copy.image = kept.image
+                copy.image, copy.roles = kept.image, kept.roles
                 copy.begin()
                 project.images.append(copy)
         if old is not None:

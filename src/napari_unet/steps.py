@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
     from napari_unet.engine.blocks import Region
     from napari_unet.engine.compare import Comparison
-    from napari_unet.engine.config import FinetuneConfig, LabelsConfig, PredictConfig
-    from napari_unet.engine.finetune import FinetuneResult
+    from napari_unet.engine.config import LabelsConfig, PredictConfig
     from napari_unet.engine.look import Alternative, Look
     from napari_unet.engine.model import Model
     from napari_unet.engine.protect import Merged, Snapshot
@@ -41,7 +41,8 @@ MOST_READINGS = 6  # that a look tries; each opens the file again
 class Predicted:
     """What a prediction job hands over: see Merged, Prediction and KeptScores.
 
-    ``merges`` counts how often it was merged.
+    ``seconds`` is how long the network took, ``merges`` counts how often it was merged;
+    ``version`` is that of the model, 0 where kept scores are only read in another way.
     """
 
     merged: Merged
@@ -50,7 +51,9 @@ class Predicted:
     region: Region
     kept: KeptScores | None
     summary: str
+    seconds: float = 0.0
     merges: int = 1
+    version: int = 0
 
     def merged_into(self, snapshot: Snapshot) -> Predicted:
         """Return the same, merged into what is there by now."""
@@ -150,16 +153,18 @@ def predict_into(
     from napari_unet.engine.predict import predict_steps
 
     image = np.asarray(opened.image)
+    began = time.monotonic()
     prediction = yield from predict_steps(
         model, image, axes=opened.axes, config=config, region=window
     )
+    seconds = time.monotonic() - began
     merged = snapshot.merge(prediction.labels, window, region)
     kept = None
     if prediction.scores is not None and prediction.scores.nbytes <= 2 * KEPT_BYTES:
         scores = prediction.scores.astype(np.float16)
         kept = KeptScores(scores, model.spec, window, region)
     return Predicted(
-        merged, prediction.labels, window, region, kept, prediction.summary
+        merged, prediction.labels, window, region, kept, prediction.summary, seconds
     )
 
 
@@ -181,20 +186,6 @@ def relabel_into(
     labels = relabel(kept.scores, kept.spec, config)
     merged = snapshot.merge(labels, kept.window, kept.region)
     return Predicted(merged, labels, kept.window, kept.region, kept, summary)
-
-
-def finetune_on(
-    model: Model, parts: list[tuple[Any, str, Snapshot]], config: FinetuneConfig
-) -> Generator[Any, Any, FinetuneResult]:
-    """Fine-tune on the protected parts of several images."""
-    from napari_unet.engine.finetune import finetune_steps
-    from napari_unet.engine.sampling import Example
-
-    examples = [
-        Example(np.asarray(image), snapshot.labels, snapshot.supervised(), axes)
-        for image, axes, snapshot in parts
-    ]
-    return (yield from finetune_steps(model, examples, config))
 
 
 # -- versions, tried out beside the labels

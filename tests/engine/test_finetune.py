@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from napari_unet.engine.config import EpochDone, FinetuneConfig, StepDone
+from napari_unet.engine.commands import Command, Learn
+from napari_unet.engine.config import AverageDone, EpochDone, FinetuneConfig, StepDone
+from napari_unet.engine.drain import drain
 from napari_unet.engine.finetune import (
-    around_supervision,
+    Knowledge,
     finetune,
     finetune_steps,
     in_words,
-    split_plane,
 )
+from napari_unet.engine.lessons import Memory
 from napari_unet.engine.metrics import count
-from napari_unet.engine.sampling import Example, planes
-from napari_unet.engine.training import Command
+from napari_unet.engine.sampling import Example
 from napari_unet.errors import TrainingError
 from tiny import nuclei, tiny_model
 
@@ -41,51 +44,14 @@ def weights(model) -> torch.Tensor:
     return torch.cat([w.detach().float().ravel() for w in state])
 
 
-def plane_of(given: Example, output: str = "instances"):
-    return planes(given, tiny_model(output).spec)[0]
+def held(given: Example) -> Example:
+    """The same, all of it held out."""
+    return replace(given, held_out=np.ones(given.labels.shape, bool))
 
 
-@pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
-def test_no_object_is_on_both_sides_of_the_split(share: float) -> None:
-    plane = plane_of(example())
-    training, checking = split_plane(plane, share, whole_objects=True)
-    assert checking is not None
-    ids = [
-        set(np.unique(plane.labels[part.supervised[0] > 0])) - {0}
-        for part in (training, checking)
-    ]
-    assert not ids[0] & ids[1]
-    assert len(ids[1]) == round(share * 9)
-    np.testing.assert_array_equal(
-        training.supervised + checking.supervised, plane.supervised
-    )
-
-
-@pytest.mark.parametrize(("objects", "share"), [(1, 0.2), (2, 0.5), (9, 0.0)])
-def test_too_few_objects_are_not_split(objects: int, share: float) -> None:
-    plane = plane_of(example(objects))
-    training, checking = split_plane(plane, share, whole_objects=True)
-    assert training is plane
-    assert checking is None
-
-
-def test_patches_of_a_class_are_split_like_objects() -> None:
-    given = example()
-    classes = Example(given.image, np.minimum(given.labels, 1), given.supervised, "YX")
-    plane = plane_of(classes, "classes")
-    training, checking = split_plane(plane, 0.3, whole_objects=False)
-    assert checking is not None
-    assert checking.supervised.sum() < training.supervised.sum()
-    assert not (checking.supervised * training.supervised).any()
-
-
-def test_only_the_surroundings_of_corrections_are_kept() -> None:
-    plane = plane_of(example(1))
-    part = around_supervision(plane, 5)
-    rows = np.flatnonzero(plane.supervised[0].any(axis=1))
-    assert part.labels.shape[0] == min(rows.max() + 6, 96) - max(rows.min() - 5, 0)
-    assert part.image.shape[1:] == part.labels.shape == part.targets.shape[1:]
-    assert part.supervised.sum() == plane.supervised.sum()
+def learnt(given: Example) -> Example:
+    """The same, all of it to learn from."""
+    return replace(given, held_out=np.zeros(given.labels.shape, bool))
 
 
 @pytest.mark.parametrize(
@@ -115,12 +81,15 @@ def test_stop_keeps_the_best_and_says_so() -> None:
     )
     assert isinstance(next(steps), EpochDone)
     assert isinstance(next(steps), StepDone)
-    assert isinstance(steps.send(Command.STOP), EpochDone)
+    assert isinstance(steps.send(Command.STOP), AverageDone)
+    assert isinstance(next(steps), EpochDone)
     with pytest.raises(StopIteration) as end:
         next(steps)
     result = end.value.value
     assert "stopped at step 1 as asked" in result.summary
     assert len(result.history) == 3
+    assert result.stopped
+    assert result.steps == 1
 
 
 def test_the_given_model_is_unchanged_and_the_new_one_differs() -> None:
@@ -168,24 +137,154 @@ def test_batch_norm_learns_only_when_told() -> None:
     assert not statistics(learns=True)
 
 
+LONG = FinetuneConfig(
+    steps=60, batch=2, crop=32, evaluate_every=20, learning_rate=1e-2, augment=False
+)
+
+
 def test_fine_tuning_finds_objects_it_missed_before() -> None:
-    config = QUICK.model_copy(
-        update={"steps": 60, "evaluate_every": 20, "batch": 2, "learning_rate": 1e-2}
-    )
     events: list[object] = []
-    result = finetune(tiny_model(), [example(16)], config=config, on_step=events.append)
+    examples = [learnt(example(16)), held(example(9))]
+    result = finetune(tiny_model(), examples, config=LONG, on_step=events.append)
     assert result.after["dice"] > result.before["dice"] + 0.2
-    assert tuple(events) == result.history
+    assert len(events) >= len(result.history)
     assert result.honest
-    assert result.held_out == 3
+    assert result.held_out == 9
     assert "held-out objects, before" in result.summary
+    assert result.verdict.better
+    assert not result.verdict.why
 
 
-def test_several_images_teach_one_model() -> None:
-    first, second = example(2), example(9)
-    result = finetune(tiny_model(), [first, second], config=QUICK)
-    assert result.honest  # the second can be split
-    assert result.held_out == 2
+def test_what_is_held_out_is_not_learnt_from() -> None:
+    image, labels = nuclei()
+    given = example(9)
+    wrong = replace(held(given), labels=np.where(labels > 0, 0, 1))
+    results = [
+        finetune(tiny_model(), [learnt(given), other], config=QUICK_FROM_HERE)
+        for other in (held(given), wrong)
+    ]
+    steps = [
+        [e.loss for e in result.history if isinstance(e, StepDone)]
+        for result in results
+    ]
+    assert steps[0] == steps[1]
+    assert image.shape == labels.shape
+
+
+QUICK_FROM_HERE = QUICK.model_copy(update={"start": "current", "teacher": 0.0})
+
+
+def test_places_are_held_out_by_themselves_where_nobody_said() -> None:
+    result = finetune(tiny_model(), [example(4)] * 3, config=QUICK)
+    assert result.honest
+    assert result.held_out == 4
+
+
+def test_one_small_image_is_learnt_from_and_nothing_is_proved() -> None:
+    result = finetune(tiny_model(), [example(9)], config=QUICK)
+    assert not result.honest
+    assert not result.verdict.better
+    assert "nothing is held out" in result.verdict.why
+
+
+def test_where_nothing_is_held_out_the_last_weights_are_kept() -> None:
+    steps = finetune_steps(tiny_model(), [example(9)], QUICK)
+    checks = []
+    result = drain(steps, lambda e: checks.append(e) if isinstance(e, EpochDone) else 0)
+    assert not torch.equal(weights(result.model), weights(tiny_model()))
+    assert checks[-1].step == QUICK.steps
+
+
+def test_all_that_is_corrected_held_out_is_refused() -> None:
+    with pytest.raises(TrainingError, match="held out to score"):
+        finetune(tiny_model(), [held(example())], config=QUICK)
+
+
+def test_a_teacher_keeps_what_it_says_where_nothing_was_corrected() -> None:
+    model = finetune(tiny_model(), [learnt(example(16))], config=LONG).model
+    given = learnt(example(2))
+    image = torch.from_numpy(given.image[None, None].astype(np.float32))
+    elsewhere = torch.from_numpy(~given.supervised)
+
+    def drift(teacher: float) -> float:
+        config = LONG.model_copy(update={"teacher": teacher, "start": "current"})
+        tuned = finetune(model, [given], config=config).model
+        with torch.inference_mode():
+            change = (tuned.scores(image) - model.scores(image)).abs()[0, 0]
+        return float(change[elsewhere].mean())
+
+    assert drift(10.0) < drift(0.0)
+
+
+def test_memory_keeps_what_the_loaded_model_said_of_its_images() -> None:
+    model = tiny_model(norm="batch")
+    kept = [Example(*nuclei(seed=seed)) for seed in range(6)]
+    upside_down = replace(learnt(example(16)), image=-example(16).image)
+    picture = torch.from_numpy(kept[1].image[None, None].astype(np.float32))
+
+    def drift(remember: float) -> float:
+        config = LONG.model_copy(update={"remember": remember, "teacher": 0.0})
+        known = Knowledge(model, memory=Memory(kept))
+        tuned = drain(finetune_steps(model, [upside_down], config, known)).model
+        with torch.inference_mode():
+            return float((tuned.scores(picture) - model.scores(picture)).abs().mean())
+
+    assert drift(10.0) < drift(0.0)
+
+
+def test_corrections_that_come_meanwhile_join_at_the_next_check() -> None:
+    config = QUICK.model_copy(update={"steps": 6, "evaluate_every": 2})
+    more = Learn([learnt(example(9))])
+    steps = finetune_steps(tiny_model(), [learnt(example(2))], config)
+    sent = False
+    answer = None
+    while True:
+        try:
+            event = steps.send(answer)
+        except StopIteration as end:
+            result = end.value
+            break
+        answer = None
+        if isinstance(event, StepDone) and event.step == 3 and not sent:
+            answer, sent = more, True
+    assert result.learnt == ((4, more),)
+    assert result.steps == 7  # half a run at least is made with them
+    assert result.held_out == 0 or not result.honest
+
+
+def test_every_start_can_be_asked_for() -> None:
+    model, base = tiny_model(), tiny_model(seed=5)
+    starts = {}
+    for start in ("current", "base", "scratch"):
+        config = QUICK.model_copy(update={"start": start, "steps": 1})
+        result = drain(
+            finetune_steps(model, [learnt(example())], config, Knowledge(base))
+        )
+        starts[result.start] = weights(result.model)
+    assert set(starts) == {"current", "base", "scratch"}
+    assert not torch.equal(starts["current"], starts["base"])
+
+
+def test_the_better_start_is_found_by_held_out_corrections_and_said() -> None:
+    good = finetune(
+        tiny_model(), [learnt(example(16)), held(example(9))], config=LONG
+    ).model
+    bad = tiny_model()
+    with torch.no_grad():
+        for parameter in bad.network.parameters():
+            parameter.fill_(0.0)
+    examples = [learnt(example(9)), held(example(9))]
+    config = QUICK.model_copy(update={"steps": 5, "learning_rate": 1e-6})
+    result = drain(finetune_steps(bad, examples, config, Knowledge(good)))
+    assert result.start == "base"
+    assert "the model as it was loaded" in result.summary
+
+
+def test_the_same_inputs_give_the_same_weights() -> None:
+    examples = [learnt(example(9)), held(example(4))]
+    config = QUICK.model_copy(update={"augment": True})
+    one, two = (finetune(tiny_model(), examples, config=config) for _ in range(2))
+    assert torch.equal(weights(one.model), weights(two.model))
 
 
 def test_the_words_tell_missed_found_and_false_objects() -> None:
@@ -198,7 +297,7 @@ def test_the_words_tell_missed_found_and_false_objects() -> None:
         honest=False, remark="stopped",
     )  # fmt: skip
     assert text == (
-        "finds 1 of 1 corrected (too few to hold some out) objects, before 0; "
+        "finds 1 of 1 objects that it learnt from, before 0; "
         "1 found that are none; stopped"
     )
     dice = in_words(

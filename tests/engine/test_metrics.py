@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_unet.engine.metrics import count, evaluate, measures, pooled
+from napari_unet.engine.metrics import count, evaluate, measures, mostly, pooled
 from napari_unet.errors import LabelsError
 
 TRUTH = np.array([[1, 1, 1, 1, 0, 2, 2, 2, 2, 0]])
@@ -68,3 +68,10 @@ def test_labels_that_cannot_be_compared_are_refused(
 def test_a_truth_of_fractions_is_refused() -> None:
     with pytest.raises(LabelsError, match="float64"):
         evaluate(TRUTH, TRUTH / 2)
+
+
+def test_only_objects_mostly_in_trusted_pixels_count() -> None:
+    labels = np.array([[1, 1, 1, 0, 2, 2, 2]])
+    trusted = np.array([[True, True, False, False, False, False, True]])
+    np.testing.assert_array_equal(mostly(labels, trusted), [[1, 1, 1, 0, 0, 0, 0]])
+    assert mostly(labels, np.ones_like(trusted)) is labels

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from napari_unet.engine.commands import Command
 from napari_unet.engine.config import EpochDone, StepDone, TrainConfig
 from napari_unet.engine.drain import drain
 from napari_unet.engine.model import new_model
 from napari_unet.engine.sampling import Example, planes
 from napari_unet.engine.training import (
-    Command,
+    Lesson,
     fit_steps,
     headline,
-    mostly,
     score_planes,
     train_steps,
 )
@@ -43,7 +43,9 @@ def config(**changes: Any) -> TrainConfig:
 def fit(settings: TrainConfig, score: Any, model: Model | None = None) -> Any:
     """Return the steps of a training on synthetic nuclei."""
     model = model or tiny_model()
-    return fit_steps(model, planes(Example(*nuclei()), model.spec), settings, score)
+    return fit_steps(
+        model, Lesson(planes(Example(*nuclei()), model.spec)), settings, score
+    )
 
 
 def weights(model: Model) -> torch.Tensor:
@@ -151,7 +153,7 @@ def test_a_start_that_is_never_beaten_is_kept() -> None:
     scores = iter((0.9, 0.1, 0.2, 0.3))
     model = tiny_model()
     training = planes(Example(*nuclei()), model.spec)
-    fitted = drain(fit_steps(model, training, config(), lambda _: next(scores)))
+    fitted = drain(fit_steps(model, Lesson(training), config(), lambda _: next(scores)))
     assert torch.equal(weights(fitted.model), weights(model))
 
 
@@ -176,7 +178,9 @@ def test_a_loss_of_nan_stops_with_finite_weights_and_says_so() -> None:
             plane.image[...] = np.nan
         return 0.5
 
-    fitted = drain(fit_steps(model, [plane], config(evaluate_every=after), score))
+    fitted = drain(
+        fit_steps(model, Lesson([plane]), config(evaluate_every=after), score)
+    )
     assert f"the loss became nan at step {after + 1}" in fitted.remark
     assert "lower learning rate" in fitted.remark
     assert torch.isfinite(weights(fitted.model)).all()
@@ -187,7 +191,9 @@ def test_frozen_batch_norm_keeps_its_statistics() -> None:
     model = tiny_model()
     training = planes(Example(*nuclei()), model.spec)
     for learns in (True, False):
-        steps = fit_steps(model, training, config(), lambda _: 0.5, norm_learns=learns)
+        steps = fit_steps(
+            model, Lesson(training), config(), lambda _: 0.5, norm_learns=learns
+        )
         after = drain(steps).model.network.get_buffer(STATISTIC)
         same = torch.equal(after, model.network.get_buffer(STATISTIC))
         assert same is not learns
@@ -198,13 +204,6 @@ def test_nothing_to_learn_from_is_refused() -> None:
     for examples, held_out in (([], [example]), ([example], [])):
         with pytest.raises(TrainingError, match="at least one of each is needed"):
             next(train_steps(model, examples, held_out, config()))
-
-
-def test_only_objects_mostly_in_trusted_pixels_count() -> None:
-    labels = np.array([[1, 1, 1, 0, 2, 2, 2]])
-    trusted = np.array([[True, True, False, False, False, False, True]])
-    np.testing.assert_array_equal(mostly(labels, trusted), [[1, 1, 1, 0, 0, 0, 0]])
-    assert mostly(labels, np.ones_like(trusted)) is labels
 
 
 def test_the_headline_is_the_measure_that_matters() -> None:

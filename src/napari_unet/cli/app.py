@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from napari_unet import __version__
-from napari_unet.cli import checkpoints, evaluation, prediction, training
+from napari_unet.cli import checkpoints, evaluation, prediction, replay, training
 from napari_unet.errors import UnetError
 
 DONE, MENDABLE, INTERRUPTED = 0, 2, 130
@@ -27,6 +27,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     training.finetune,
     evaluation.evaluate,
     checkpoints.export,
+    replay.replay,
 )
 for command in COMMANDS:
     app.command()(command)

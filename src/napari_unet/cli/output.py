@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import numpy as np
 
-from napari_unet.engine.config import EpochDone, StepDone, TileDone
+from napari_unet.engine.config import EpochDone, RecallDone, StepDone, TileDone
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 Result = TypeVar("Result")
-Event = TileDone | StepDone | EpochDone
+Event = TileDone | RecallDone | StepDone | EpochDone
+COUNTED = (TileDone, RecallDone)
 
 
 class Output:
@@ -41,7 +42,7 @@ class Output:
                 except StopIteration as end:
                     result: Result = end.value
                     return result
-                done = event.done if isinstance(event, TileDone) else event.step
+                done = event.done if isinstance(event, COUNTED) else event.step
                 bar.update(task, completed=done, total=event.total)
                 if isinstance(event, StepDone):
                     losses.append(event.loss)

@@ -142,14 +142,18 @@ def finetune(
         asked = conditions(where, split)
         _check_output(out, overwrite)
         pairs = _pairs(data, asked)
-        from napari_unet.engine.finetune import finetune_steps
+        from napari_unet.engine.finetune import Knowledge, finetune_steps
         from napari_unet.formats import load_model
+        from napari_unet.learning import memory_of
 
         model = load_model(
             checkpoint, device=device, trust=trust, overrides=changes(altered)
         )
         examples = _examples(pairs, model.spec.architecture)
-        done = output.follow(finetune_steps(model, examples, config), "fine-tuning")
+        known = Knowledge(model, memory=memory_of(checkpoint))
+        done = output.follow(
+            finetune_steps(model, examples, config, known), "fine-tuning"
+        )
         facts = {
             "images": f"{len(examples)} to learn from",
             "base": model.spec.name,

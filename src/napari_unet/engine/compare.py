@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from napari_unet.engine.axes import check_labels
-from napari_unet.engine.metrics import count, measures
-from napari_unet.engine.training import mostly
+from napari_unet.engine.metrics import count, count_classes, measures, mostly
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from napari_unet.engine.metrics import Counts
 
 Pair = tuple[int, int]
 
@@ -128,7 +124,7 @@ def compare(
     LabelsError
         If the shapes differ or the values are not whole numbers from 0.
     """
-    counts = count(one, other) if objects else _count_classes(one, other)
+    counts = count(one, other) if objects else count_classes(one, other)
     kind = ("predicted", "true", "matched50")
     pixels = ("pixels_predicted", "pixels_true", "pixels_both")
     first, second, agreeing = (counts[key] for key in (kind if objects else pixels))
@@ -140,25 +136,13 @@ def compare(
     )  # fmt: skip
 
 
-def _count_classes(predicted: NDArray[Any], truth: NDArray[Any]) -> Counts:
-    """Count like ``metrics.count``, but only pixels of the same class are in both."""
-    check_labels(predicted, truth.shape)
-    objects = dict.fromkeys(("predicted", "true", "matched50", "matched75"), 0)
-    return {
-        "pixels_both": int(((predicted == truth) & (truth > 0)).sum()),
-        "pixels_predicted": int((predicted > 0).sum()),
-        "pixels_true": int((truth > 0).sum()),
-        **objects,
-    }
-
-
 def _score(
     one: NDArray[Any], other: NDArray[Any], truth: Truth, objects: bool
 ) -> Scored:
     """Score both where the truth is known; an object counts that lies mostly there."""
     trusted = truth.supervised
     if not objects:
-        classes = [_count_classes(p * trusted, truth.labels * trusted)
+        classes = [count_classes(p * trusted, truth.labels * trusted)
                    for p in (one, other)]  # fmt: skip
         first, second = (measures(counts)["dice"] for counts in classes)
         return Scored(0, (0, 0), (0, 0), (first, second))

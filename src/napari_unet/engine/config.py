@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 LossName = Literal["dice", "cross-entropy", "dice+cross-entropy"]
+Start = Literal["auto", "current", "base", "scratch"]
 
 
 class Frozen(BaseModel):
@@ -119,19 +120,44 @@ class TrainConfig(LearningConfig):
 class FinetuneConfig(LearningConfig):
     """Teaching a trained network what the user corrected."""
 
-    # measured (benchmarks/finetuning.py): on an unlike kind of image as good as 1e-3
-    # with learning statistics, and does less harm to a kind that the model knows
     learning_rate: float = Field(
-        3e-4, gt=0.0, le=1.0, title="Learning rate",
+        1e-3, gt=0.0, le=1.0, title="Learning rate",
         description="Size of a weight update (Adam)",
     )  # fmt: skip
+    crop: int = Field(
+        128, ge=32, le=1024, title="Crop",
+        description="Side of a training crop in pixels",
+    )  # fmt: skip
+    start: Start = Field(
+        "auto", title="Start from",
+        description="The weights where learning starts: the version in use, the model "
+        "as it was loaded, or random ones; auto tries those that make sense for a few "
+        "steps, and goes on with the one that does best on held-out corrections",
+    )  # fmt: skip
+    teacher: float = Field(
+        0.5, ge=0.0, le=10.0, title="Teacher weight",
+        description="How much the model from before counts where nothing is corrected, "
+        "so that what was right stays right: 0 not at all, 1 as much as corrections. "
+        "It counts less the more of the corrections it had wrong",
+    )  # fmt: skip
+    remember: float = Field(
+        2.0, ge=0.0, le=10.0, title="Remember",
+        description="How much the loaded model counts on images of the kind that it "
+        "was trained on, so that it stays good at them: 0 forgets them",
+    )  # fmt: skip
+    allowed_loss: float = Field(
+        0.05, ge=0.0, le=1.0, title="May lose",
+        description="A new version goes live only if it loses no more than this share "
+        "of the accepted objects that were found before (0 to 1)",
+    )  # fmt: skip
     norm_learns: bool = Field(
-        False, title="Batch-norm statistics learn",
+        True, title="Batch-norm statistics learn",
         description="Let batch-norm statistics follow the new images",
     )  # fmt: skip
     held_out: float = Field(
         0.2, ge=0.0, le=0.5, title="Held out",
-        description="Share of the corrections kept aside to score before and after",
+        description="Share of the corrected places kept aside to score before and "
+        "after; a place stays on its side for ever",
     )  # fmt: skip
 
 
@@ -168,6 +194,14 @@ class TileDone:
 
 
 @dataclass(frozen=True)
+class RecallDone:
+    """What the loaded model says of one of the images that it shall remember."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class StepDone:
     """One weight update is finished."""
 
@@ -184,3 +218,17 @@ class EpochDone:
     total: int
     score: float
     best: bool
+
+
+@dataclass(frozen=True)
+class AverageDone:
+    """A weight update is finished, and this is the model by now, to be looked at.
+
+    Attributes
+    ----------
+    model : engine.model.Model, to be used before training goes on, which changes it
+    """
+
+    step: int
+    total: int
+    model: Any

@@ -15,14 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_unet.engine.blocks import (
-    SparseArray,
-    bounded,
-    everything,
-    union,
-)
+from napari_unet.engine.blocks import SparseArray, bounded, everything, keys_in, union
 from napari_unet.engine.edits import changed_windows, edit_patches
-from napari_unet.engine.history import HandWork, History, Record, Step
+from napari_unet.engine.history import PREDICTION, HandWork, History, Record, Step
 from napari_unet.engine.patches import fill, marking
 from napari_unet.engine.protect import (
     ACCEPTED,
@@ -32,6 +27,7 @@ from napari_unet.engine.protect import (
     Snapshot,
 )
 from napari_unet.engine.tally import Tallies
+from napari_unet.engine.visits import Visits
 from napari_unet.engine.writes import tracked
 
 if TYPE_CHECKING:
@@ -39,12 +35,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_unet.engine.blocks import Region
+    from napari_unet.engine.blocks import Key, Region
     from napari_unet.engine.patches import Patch, Side
     from napari_unet.engine.protect import Merged
     from napari_unet.engine.tally import Tally
 
-PREDICTION = "prediction"
 MARKS = ("accept", "un-accept", "accept object", "ignore")  # steps that draw nothing
 PAUSE = 20.0  # seconds without a step after which it was no work
 
@@ -65,6 +60,7 @@ class Corrections:
     labels : int32; to be written by the user's tools, see the module's text
     state : uint8, like labels: UNTOUCHED, EDITED or ACCEPTED, and IGNORED added to it
     work : done by hand so far
+    visits : places that were corrected for the first time
     clock : tells the seconds since the epoch
     """
 
@@ -85,7 +81,9 @@ class Corrections:
             highest = int(np.asarray(labels).max(initial=0))
         self._next = highest + 1
         self._tallies = Tallies(self.labels, self.state)
+        self.visits = Visits(self)
         self._records: list[Record] = []
+        self._marked: set[Key] | None = None  # blocks with new states; None: all
         self._open = False  # a stroke of which a part is recorded goes on
         self._last_hand = 0.0
 
@@ -153,8 +151,8 @@ class Corrections:
                 self.labels, self.state, changed, self.dims, instances=self.instances
             )
             self._next = max(self._next, highest + 1)
-            self._add(title, patches, joins=joins)
             self._mark(patches)
+            self._add(title, patches, joins=joins)
         self.labels.settle()
         return bool(changed)
 
@@ -166,6 +164,8 @@ class Corrections:
         step = Step(title, patches, joins, self.clock())
         self._count_work(title, joins)
         self.history.add(step)
+        if title != PREDICTION:
+            self.visits.note(step)
         self._tell(Record("step", step, self.work))
 
     def _tell(self, record: Record) -> None:
@@ -188,6 +188,12 @@ class Corrections:
         records, self._records = self._records, []
         return records
 
+    def take_marked(self) -> list[Key]:
+        """Return the blocks whose states changed since this was last asked."""
+        found = self.state.written() if self._marked is None else list(self._marked)
+        self._marked = set()
+        return found
+
     def undo(self) -> Region | None:
         """Return to the state before the last step; return the window that changed."""
         return self._travel("undo")
@@ -202,6 +208,7 @@ class Corrections:
         self.commit(within=_reach(patch for step in ahead for patch in step.patches))
         steps = self._go(way)
         if steps:
+            self.visits.travelled(steps, back=way == "undo")
             self._count_work("accept", joins=False)
             self._tell(Record(way, None, self.work))
         return union([patch.window for step in steps for patch in step.patches])
@@ -237,6 +244,8 @@ class Corrections:
             content = self.state[patch.window]
             fill(content, patch, side.states)
             self.state[patch.window] = content
+            if self._marked is not None:
+                self._marked.update(keys_in(patch.window))
         self._tallies.forget(patch.window)
 
     def replay(self, records: Iterable[Record]) -> None:

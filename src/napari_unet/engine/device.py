@@ -70,7 +70,9 @@ def _has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch
         has = torch.cpu.get_capabilities()
-        if has.get("architecture") == "x86_64":  # others emulate it, slower than float32
+        if (
+            has.get("architecture") == "x86_64"
+        ):  # others emulate it, slower than float32
             return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 - the only way to ask
     return False

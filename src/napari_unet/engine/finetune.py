@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 
-from napari_unet.engine.config import EpochDone, FinetuneConfig, StepDone
-from napari_unet.engine.drain import drain
-from napari_unet.engine.metrics import measures
-from napari_unet.engine.model import FROZEN
-from napari_unet.engine.sampling import Plane, all_planes
-from napari_unet.engine.spec import OBJECTS
-from napari_unet.engine.training import (
-    Command,
-    count_planes,
-    fit_steps,
-    headline,
+from napari_unet.engine.commands import Learn
+from napari_unet.engine.config import (
+    EpochDone,
+    FinetuneConfig,
+    StepDone,
 )
+from napari_unet.engine.drain import drain
+from napari_unet.engine.kinds import describe, gate_between
+from napari_unet.engine.lessons import (
+    course_of,
+    lesson_of,
+    overall,
+    taught_elsewhere,
+    trust,
+    with_hard_places,
+)
+from napari_unet.engine.metrics import measures
+from napari_unet.engine.model import FROZEN, Elder, new_model
+from napari_unet.engine.pace import TRIAL
+from napari_unet.engine.spec import OBJECTS
+from napari_unet.engine.training import count_planes, fit_steps
+from napari_unet.engine.verdict import Verdict, judge, standing
 from napari_unet.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
+    from napari_unet.engine.lessons import Course, Memory
     from napari_unet.engine.metrics import Counts
     from napari_unet.engine.model import Model
-    from napari_unet.engine.sampling import Example
+    from napari_unet.engine.pace import Pace
+    from napari_unet.engine.recipe import Recipe
+    from napari_unet.engine.sampling import Example, Plane
+    from napari_unet.engine.training import FitSteps, Fitted, Lesson, Scorer
 
-FEWEST_PIXELS = 30  # supervised; fewer teach nothing
-FEWEST_OBJECTS = 3  # fewer cannot be split into training and held-out
+SURE = 0.95  # of the images of the old kind: an elder that gets them is enough
+POOR = 0.3  # a model that is this wrong on corrections may be no better than none
+STARTS = {
+    "current": "the version in use",
+    "draft": "the last draft",
+    "base": "the model as it was loaded",
+    "scratch": "random weights",
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,13 @@ class FinetuneResult:
     honest : whether those were kept out of training; too few corrections cannot be
     remark : why it ended early, or ""
     summary : all of it in words
+    verdict : whether it may take the old one's place
+    start : where learning started: "current", "base" or "scratch"
+    steps : weight updates that were made, those of trials too
+    stopped : whether it was asked to stop
+    learnt : corrections that joined, and after which step
+    pace : how fast it went; None: it was not measured
+    recipe : how it can be repeated; None: it was not taken down
     """
 
     model: Model
@@ -59,9 +83,33 @@ class FinetuneResult:
     honest: bool
     remark: str
     summary: str
+    verdict: Verdict = field(default_factory=lambda: Verdict(False, "", ()))
+    start: str = "current"
+    steps: int = 0
+    stopped: bool = False
+    learnt: tuple[tuple[int, Learn], ...] = ()
+    pace: Pace | None = None
+    recipe: Recipe | None = None
 
 
-FinetuneSteps = Generator[StepDone | EpochDone, Command | None, FinetuneResult]
+FinetuneSteps = Generator[Any, Any, FinetuneResult]
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What a fine-tuning knows beside the corrections.
+
+    Attributes
+    ----------
+    base : the model as it was loaded; None: the one in use
+    draft : what the last fine-tuning came to, if it did not go live: learning can go on
+        with it; None: there is none
+    memory : images of the kind that it was trained on; None: there are none
+    """
+
+    base: Model | None = None
+    draft: Model | None = None
+    memory: Memory | None = None
 
 
 def finetune(
@@ -85,18 +133,32 @@ def finetune(
     TrainingError
         If nothing, or too little, is supervised, or the model is a program.
     """
-    steps = finetune_steps(model, examples, config or FinetuneConfig())
-    return drain(steps, on_step)
+
+    def tell(event: object) -> None:
+        if on_step is not None and isinstance(event, (StepDone, EpochDone)):
+            on_step(event)
+
+    return drain(finetune_steps(model, examples, config or FinetuneConfig()), tell)
 
 
 def finetune_steps(
-    model: Model, examples: Sequence[Example], config: FinetuneConfig
-) -> FinetuneSteps:
-    """Fine-tune, one weight update a step; ``send(Command.STOP)`` keeps the best.
+    model: Model, examples: Sequence[Example], config: FinetuneConfig,
+    known: Knowledge | None = None,
+) -> FinetuneSteps:  # fmt: skip
+    """Fine-tune, one weight update a step.
+
+    Parameters
+    ----------
+    model : the one in use; never changed
+    examples : images, labels, and where the labels can be trusted
+    config : see FinetuneConfig
+    known : see Knowledge
 
     Yields
     ------
-    StepDone, EpochDone
+    RecallDone, StepDone, EpochDone, AverageDone
+        ``Command.STOP`` may be sent in to end with the best, and ``Learn`` to go on
+        with more corrections from the next check on; neither after a RecallDone.
 
     Returns
     -------
@@ -107,6 +169,50 @@ def finetune_steps(
     TrainingError
         If nothing, or too little, is supervised, or the model is a program.
     """
+    check_trainable(model)
+    known, unfit = fitting(known or Knowledge(), model)
+    base = known.base or model
+    course = course_of(examples, model, config)
+    recalled: list[Plane] = []
+    measuring: list[Plane] = []
+    elder = model.elder
+    if config.remember > 0 and known.memory is not None:
+        old, measuring = known.memory.planes(base.spec)
+        elder = elder_of(base, model, old, course.training)
+        if elder is None or not is_sure(elder, old):
+            recalled = yield from known.memory.steps(base)
+    before = standing(model, course, measuring)
+    reference = before if base is model else standing(base, course, measuring)
+    teach = _Teaching(model, course, recalled, config)
+    starts = {"current": model, "base": base, "draft": known.draft}
+    start, fitted = yield from _fit(starts, course, teach, config)
+    tuned = replace(fitted.model, elder=elder)
+    after = standing(tuned, course, measuring)
+    verdict = judge(
+        before, after, model.spec, allowed=config.allowed_loss, honest=course.honest,
+        reference=reference.memory,
+    )  # fmt: skip
+    remark = "; ".join(each for each in (fitted.remark, unfit) if each)
+    said = in_words(
+        before.checking, after.checking, model.spec.output, honest=course.honest,
+        remark=remark,
+    )  # fmt: skip
+    return FinetuneResult(
+        tuned, fitted.history, measures(before.checking),
+        measures(after.checking), after.checking["true"], course.honest, remark,
+        with_verdict(said, verdict, start, config, elder), verdict, start, fitted.steps,
+        fitted.stopped, fitted.learnt,
+    )  # fmt: skip
+
+
+def check_trainable(model: Model) -> None:
+    """Refuse a model that cannot learn.
+
+    Raises
+    ------
+    TrainingError
+        Saying why.
+    """
     if not model.trainable:
         raise TrainingError(FROZEN.format(name=model.spec.name))
     if model.spec.likely_activation == "none":
@@ -114,128 +220,195 @@ def finetune_steps(
             f"{model.spec.name} gives raw values, expected scores to learn: choose a "
             "sigmoid or softmax as its final activation in the Model panel."
         )
-    supervised = all_planes(examples, model.spec)
-    check_supervision(supervised)
-    whole_objects = model.spec.gives_objects
-    split = [
-        split_plane(
-            around_supervision(plane, config.crop), config.held_out, whole_objects
-        )
-        for plane in supervised
-    ]
-    training = [with_spread_targets(part) for part, _ in split]
-    checking = [part for _, part in split if part is not None]
-    honest = bool(checking)
-    checking = checking or training
 
-    before = count_planes(model, checking)
+
+def elder_of(
+    base: Model, model: Model, old: Sequence[Plane], own: Sequence[Plane]
+) -> Elder | None:
+    """Return the loaded network for images of its kind, if they can be told apart."""
+    if base.spec.architecture != model.spec.architecture:
+        return None  # one file could not hold both
+    gate = gate_between(base.spec.name, [p.image for p in old], [p.image for p in own])
+    return Elder(base.network, gate) if gate else None
+
+
+def fitting(known: Knowledge, model: Model) -> tuple[Knowledge, str]:
+    """Leave out what cannot teach a model, and say so.
+
+    The loaded model may have been read in another way since, so that it expects or
+    gives something else than the model in use; then its memory does not fit either.
+
+    Returns
+    -------
+    known : what fits
+    remark : what was left out, one clause, or ""
+    """
+    draft = known.draft
+    if draft is not None and not draft.spec.is_like(model.spec):
+        draft = None
+    if known.base is None or known.base.spec.is_like(model.spec):
+        return replace(known, draft=draft), ""
+    return Knowledge(draft=draft), (
+        "the model as it was loaded expects or gives something else than the one in "
+        "use, so nothing was taken from it"
+    )
+
+
+def is_sure(elder: Elder, old: Sequence[Plane]) -> bool:
+    """Tell whether an elder gets nearly all images of its kind.
+
+    Then the new network need not know what the elder knows.
+    """
+    theirs = [elder.gate.is_old(describe(plane.image)) for plane in old]
+    return bool(np.mean(theirs) >= SURE)
+
+
+class _Teaching:
+    """Gives lessons: corrections, the teacher elsewhere, hard places more often."""
+
+    def __init__(
+        self, model: Model, course: Course, memory: Sequence[Plane],
+        config: FinetuneConfig,
+    ) -> None:  # fmt: skip
+        self.teacher = model
+        self.course = course
+        self.memory = memory
+        self.config = config
+        self.trusted = 0.0
+        self.planes = self._prepared(course)
+
+    def _prepared(self, course: Course) -> list[Plane]:
+        """Return the planes to learn from; the teacher is followed elsewhere."""
+        if self.config.teacher <= 0:
+            return course.training
+        both = course.training + (course.checking if course.honest else [])
+        self.trusted = trust(self.teacher, both)
+        return taught_elsewhere(course.training, self.teacher)
+
+    def __call__(self, model: Model, more: Learn | None = None) -> Lesson:
+        """Return what a model is to learn next."""
+        if more is not None:
+            course = course_of(more.examples, model, self.config)
+            self.planes = self._prepared(course)
+        hard = with_hard_places(self.planes, model)
+        return lesson_of(hard, self.memory, self.config, self.trusted)
+
+
+def _fit(
+    starts: dict[str, Model | None], course: Course, teach: _Teaching,
+    config: FinetuneConfig,
+) -> Generator[Any, Any, tuple[str, Fitted]]:  # fmt: skip
+    """Choose a start and train from it; steps are numbered from the first trial on."""
 
     def score(current: Model) -> float:
-        measured = measures(count_planes(current, checking))
-        found = headline(measured, model.spec.output)
-        return 0.5 * (found + measured["dice"])  # few objects: overlap tells more
+        return overall(measures(count_planes(current, course.checking)), current.spec)
 
-    fitted = yield from fit_steps(
-        model, training, config, score, norm_learns=config.norm_learns
-    )
-    after = count_planes(fitted.model, checking)
-    return FinetuneResult(
-        fitted.model, fitted.history, measures(before), measures(after),
-        after["true"], honest, fitted.remark,
-        in_words(before, after, model.spec.output, honest=honest, remark=fitted.remark),
-    )  # fmt: skip
+    def train(begin: Model, settings: FinetuneConfig, compete: bool) -> FitSteps:
+        return fit_steps(
+            begin, teach(begin), settings, score, teach=teach,
+            norm_learns=config.norm_learns, average=True, compete=compete,
+        )  # fmt: skip
+
+    candidates = _candidates(starts, score, teach, config)
+    if len(candidates) == 1:
+        ((start, chosen),) = candidates.items()
+        return start, (yield from train(chosen, config, course.honest))
+    trial = max(round(TRIAL * config.steps), 1)
+    short = config.model_copy(update={"steps": trial, "evaluate_every": trial})
+    whole = _Whole(config.steps + trial * len(candidates))
+    tried: dict[str, tuple[float, Model]] = {}
+    for start, candidate in candidates.items():
+        fitted = yield from whole.part(train(candidate, short, False), trial)
+        if fitted.stopped:
+            return start, fitted
+        tried[start] = fitted.score, fitted.model
+    start = max(tried, key=lambda each: tried[each][0])
+    best = train(tried[start][1], config, True)
+    return start, (yield from whole.part(best, config.steps, last=True))
 
 
-def check_supervision(supervised: Sequence[Plane]) -> None:
-    """Refuse to learn from nothing, or from next to nothing.
+class _Whole:
+    """Runs trials and what follows them as one training.
 
-    Raises
-    ------
-    TrainingError
-        Saying how much more is needed.
+    Parameters
+    ----------
+    total : steps of all parts
     """
-    pixels = int(sum(plane.supervised.sum() for plane in supervised))
-    if not pixels:
-        raise TrainingError(
-            "Nothing is corrected yet; fine-tuning learns from edited and accepted "
-            "places only: paint or erase some objects, or accept a view that is right."
-        )
-    if pixels < FEWEST_PIXELS:
-        found = "1 pixel is" if pixels == 1 else f"{pixels} pixels are"
-        raise TrainingError(
-            f"Only {found} corrected, expected at least {FEWEST_PIXELS}: "
-            "correct a whole object, better five."
-        )
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self._learn: Learn | None = None  # waits for the last part
+
+    def part(self, steps: FitSteps, planned: int, *, last: bool = False) -> FitSteps:
+        """Run a part, its steps numbered as those of the whole."""
+        answer: object = None
+        while True:
+            try:
+                event = steps.send(answer)
+            except StopIteration as end:
+                return self._ended(end.value)
+            total = self.total + max(event.total - planned, 0)
+            answer = yield replace(event, step=event.step + self.done, total=total)
+            if isinstance(answer, Learn):
+                self._learn, answer = answer, None
+            if last and answer is None and self._learn is not None:
+                answer, self._learn = self._learn, None
+
+    def _ended(self, fitted: Fitted) -> Fitted:
+        before, self.done = self.done, self.done + fitted.steps
+        learnt = tuple((step + before, learn) for step, learn in fitted.learnt)
+        return replace(fitted, steps=self.done, learnt=learnt)
 
 
-def around_supervision(plane: Plane, margin: int) -> Plane:
-    """Return the part of a plane that lies within ``margin`` pixels of corrections."""
-    places = np.nonzero(plane.supervised[0])
-    window = tuple(
-        slice(max(int(p.min()) - margin, 0), int(p.max()) + margin + 1) for p in places
-    )
-    channels = (slice(None), *window)
-    return Plane(
-        plane.image[channels],
-        plane.labels[window],
-        plane.targets[channels],
-        plane.supervised[channels],
-    )
+def _candidates(
+    starts: dict[str, Model | None], score: Scorer, teach: _Teaching,
+    config: FinetuneConfig,
+) -> dict[str, Model]:  # fmt: skip
+    """Return the starts that are to be tried."""
+    model = starts["current"]
+    if model is None:
+        raise ValueError("there is no current model")
+    scratch = new_model(model.spec, config.seed).to(model.device)
+    if config.start != "auto":
+        return {config.start: {**starts, "scratch": scratch}[config.start] or model}
+    wanted = {"current": model}
+    if not teach.course.honest:
+        return wanted
+    for name in ("base", "draft"):
+        other = starts[name]
+        if other is not None and other is not model:
+            wanted[name] = other
+    if not teach.memory and score(model) < POOR:
+        wanted["scratch"] = scratch
+    return wanted
 
 
-def split_plane(
-    plane: Plane, share: float, whole_objects: bool
-) -> tuple[Plane, Plane | None]:
-    """Keep a share of the corrected objects aside, at one end of the corrections.
-
-    A supervised pixel goes with the nearest object, so that no object is on both sides.
-    None is kept aside when there are too few objects.
-    """
-    trusted = plane.supervised[0] > 0
-    labels = np.where(trusted, plane.labels, 0)
-    if not whole_objects:
-        labels = ndimage.label(labels)[0]
-    ids = np.unique(labels[labels != 0])
-    if share <= 0 or len(ids) < FEWEST_OBJECTS:
-        return plane, None
-    held = _at_one_end(labels, ids, max(round(share * len(ids)), 1))
-    nearest = ndimage.distance_transform_edt(
-        labels == 0, return_distances=False, return_indices=True
-    )
-    aside = np.isin(labels[tuple(nearest)], held)
-    return (
-        replace(plane, supervised=plane.supervised * ~aside),
-        replace(plane, supervised=plane.supervised * aside),
-    )
-
-
-def with_spread_targets(plane: Plane) -> Plane:
-    """Return a plane whose unsupervised targets are those of the nearest supervised.
-
-    Augmentation interpolates targets, so that those next to a supervised pixel matter.
-    """
-    nearest = ndimage.distance_transform_edt(
-        plane.supervised[0] == 0, return_distances=False, return_indices=True
-    )
-    return replace(plane, targets=plane.targets[(slice(None), *nearest)])
-
-
-def _at_one_end(labels: NDArray[Any], ids: NDArray[Any], count: int) -> NDArray[Any]:
-    """Return the ``count`` objects that come last along the longest axis."""
-    centres = np.array(ndimage.center_of_mass(labels > 0, labels, ids))
-    longest = int(np.ptp(centres, axis=0).argmax())
-    return np.asarray(ids[np.argsort(centres[:, longest])[-count:]])
+def with_verdict(
+    said: str, verdict: Verdict, start: str, config: FinetuneConfig,
+    elder: Elder | None,
+) -> str:  # fmt: skip
+    """Return what changed, what got worse, where learning started, who is kept."""
+    lost = len(verdict.lost)
+    if lost:
+        objects = "accepted object" if lost == 1 else "accepted objects"
+        said = f"{said}; {lost} {objects} got worse"
+    if config.start == "auto" and start != "current":
+        said = f"{said}; learning from {STARTS[start]} was better than from the current"
+    if elder is not None:
+        said = f"{said}; images of the kind that {elder.gate.name} knows stay with it"
+    return said
 
 
 def in_words(
     before: Counts, after: Counts, output: str, *, honest: bool, remark: str
 ) -> str:
     """Return what changed, for the user."""
-    where = "held-out" if honest else "corrected (too few to hold some out)"
     objects = after["true"]
     if output in OBJECTS and objects:
+        which = "held-out objects" if honest else "objects that it learnt from"
         text = (
-            f"finds {after['matched50']} of {objects} {where} objects, "
+            f"finds {after['matched50']} of {objects} {which}, "
             f"before {before['matched50']}"
         )
         extra = after["predicted"] - after["matched50"]
@@ -243,8 +416,9 @@ def in_words(
             text += f"; {extra} found that are none"
     else:
         old, new = measures(before)["dice"], measures(after)["dice"]
-        text = f"Dice {new:.2f} on {where} corrections, before {old:.2f}"
-    if not objects:
+        which = "held-out corrections" if honest else "corrections that it learnt from"
+        text = f"Dice {new:.2f} on {which}, before {old:.2f}"
+    if not (objects if output in OBJECTS else after["pixels_true"]):
         spurious = f"{after['predicted']}, before {before['predicted']}"
         text = f"only background was corrected; objects wrongly found there: {spurious}"
     return f"{text}; {remark}" if remark else text

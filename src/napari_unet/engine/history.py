@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.patches import Patch
 
 LIMIT = 2**29  # bytes
+PREDICTION = "prediction"  # title of the steps that are not done by hand
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_unet.engine.config import LossName
-    from napari_unet.engine.spec import Output
+    from napari_unet.engine.spec import Activation, Output
 
 DISTANCE_WEIGHT = 2.0
+TINY = 1e-6
 
 
 def objective(
@@ -71,6 +72,36 @@ def _classes(logits: Tensor, target: Tensor, weight: Tensor, name: str) -> Tenso
         classes = functional.one_hot(target, logits.shape[1]).movedim(-1, 1)
         loss = loss + dice_loss(logits.softmax(dim=1), classes.float(), weight)
     return loss
+
+
+def imitation(
+    logits: Tensor, teacher: Tensor, follow: Tensor, activation: Activation
+) -> Tensor:
+    """Return how far scores are from those of a teacher, a scalar.
+
+    Parameters
+    ----------
+    logits : (N, K, [Z,] Y, X), the network's output
+    teacher : (N, K, [Z,] Y, X), scores from 0 to 1
+    follow : (N, 1, [Z,] Y, X), 1 where the teacher is followed, else 0
+    activation : that makes scores of logits
+
+    References
+    ----------
+    Hinton et al.: Distilling the knowledge in a neural network, arXiv:1503.02531.
+    Li and Hoiem: Learning without forgetting, ECCV 2016, arXiv:1606.09282.
+    """
+    if activation == "softmax":
+        each = -(teacher * functional.log_softmax(logits, dim=1)).sum(1, keepdim=True)
+        floor = -(teacher * teacher.clamp(min=TINY).log()).sum(1, keepdim=True)
+    else:
+        each = functional.binary_cross_entropy_with_logits(
+            logits, teacher, reduction="none"
+        ).sum(1, keepdim=True)
+        floor = functional.binary_cross_entropy(teacher, teacher, reduction="none").sum(
+            1, keepdim=True
+        )
+    return masked_mean(each - floor, follow)  # 0 where the scores are the teacher's
 
 
 def masked_mean(each: Tensor, weight: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def count(predicted: NDArray[Any], truth: NDArray[Any]) -> Counts:
     check_labels(predicted, predicted.shape)
     check_labels(truth, truth.shape)
     both = int(((predicted > 0) & (truth > 0)).sum())
-    overlaps, rows, columns = _ious(predicted, truth)
+    overlaps, _, (rows, columns) = _overlaps(predicted, truth)
     return {
         "pixels_both": both,
         "pixels_predicted": int((predicted > 0).sum()),
@@ -54,10 +54,33 @@ def count(predicted: NDArray[Any], truth: NDArray[Any]) -> Counts:
     }
 
 
-def _ious(
-    predicted: NDArray[Any], truth: NDArray[Any]
-) -> tuple[NDArray[np.float64], int, int]:
-    """Return the IoU of every overlapping pair, and the numbers of objects."""
+def matched(
+    predicted: NDArray[Any], truth: NDArray[Any], threshold: float = 0.5
+) -> NDArray[Any]:
+    """Return the true objects that a predicted one matches.
+
+    Parameters
+    ----------
+    predicted, truth : integer labels of one shape, 0 is background
+    threshold : IoU that a match exceeds; from 0.5 on an object has one match at most
+
+    Returns
+    -------
+    ids : of objects in ``truth``, ascending
+    """
+    overlaps = _overlaps(predicted, truth)
+    return np.unique(overlaps.true[overlaps.ious > threshold])
+
+
+class _Overlaps(NamedTuple):
+    """Every pair of a predicted and a true object that overlap."""
+
+    ious: NDArray[np.float64]
+    true: NDArray[Any]  # id of the true object of each pair
+    counts: tuple[int, int]  # of predicted and of true objects
+
+
+def _overlaps(predicted: NDArray[Any], truth: NDArray[Any]) -> _Overlaps:
     ids_p, p = np.unique(predicted, return_inverse=True)
     ids_t, t = np.unique(truth, return_inverse=True)
     p, t = p.ravel(), t.ravel()
@@ -67,7 +90,62 @@ def _ious(
     real = (ids_p[row] != 0) & (ids_t[column] != 0)
     row, column, shared = row[real], column[real], shared[real]
     ious = shared / (areas_p[row] + areas_t[column] - shared)
-    return ious, int((ids_p != 0).sum()), int((ids_t != 0).sum())
+    counts = int((ids_p != 0).sum()), int((ids_t != 0).sum())
+    return _Overlaps(ious, ids_t[column], counts)
+
+
+def count_classes(predicted: NDArray[Any], truth: NDArray[Any]) -> Counts:
+    """Count like ``count``, but only pixels of the same class are in both.
+
+    Parameters
+    ----------
+    predicted, truth : integer labels of one shape, 0 is background
+
+    Raises
+    ------
+    LabelsError
+        If the shapes differ or the values are not whole numbers from 0.
+    """
+    check_labels(predicted, truth.shape)
+    objects = dict.fromkeys(("predicted", "true", "matched50", "matched75"), 0)
+    return {
+        "pixels_both": int(((predicted == truth) & (truth > 0)).sum()),
+        "pixels_predicted": int((predicted > 0).sum()),
+        "pixels_true": int((truth > 0).sum()),
+        **objects,
+    }
+
+
+def count_trusted(
+    predicted: NDArray[Any], truth: NDArray[Any], trusted: NDArray[np.bool_]
+) -> Counts:
+    """Count objects that lie mostly in trusted pixels, and all trusted pixels.
+
+    Parameters
+    ----------
+    predicted, truth : ([Z,] Y, X) integers, 0 is background
+    trusted : like labels, bool
+    """
+    objects = count(mostly(predicted, trusted), mostly(truth, trusted))
+    pixels = count(predicted * trusted, truth * trusted)
+    return objects | {key: pixels[key] for key in pixels if key.startswith("pixels")}
+
+
+def mostly(labels: NDArray[Any], trusted: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return labels with only the objects that lie mostly in trusted pixels.
+
+    Parameters
+    ----------
+    labels : ([Z,] Y, X) integers, 0 is background
+    trusted : like labels, bool
+    """
+    if trusted.all():
+        return labels
+    _, compact = np.unique(labels, return_inverse=True)
+    compact = compact.reshape(labels.shape)
+    inside = np.bincount(compact.ravel(), trusted.ravel().astype(float))
+    keep = inside > 0.5 * np.bincount(compact.ravel())
+    return np.where(keep[compact], labels, 0)
 
 
 def pooled(counts: Iterable[Counts]) -> Counts:

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import ValidationError
 
+from napari_unet.engine.kinds import describe
 from napari_unet.engine.networks import build, he_normal
 from napari_unet.engine.spec import ModelSpec
 from napari_unet.errors import CheckpointError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
+    from napari_unet.engine.kinds import Gate
     from napari_unet.engine.networks import AnyNetwork
     from napari_unet.engine.spec import Activation
 
@@ -27,6 +31,20 @@ FROZEN = (
 
 
 @dataclass(frozen=True)
+class Elder:
+    """The network that a model was fine-tuned from, for images of the kind it knew.
+
+    Attributes
+    ----------
+    network : like the model's own
+    gate : tells for which images
+    """
+
+    network: AnyNetwork
+    gate: Gate
+
+
+@dataclass(frozen=True)
 class Model:
     """A network in evaluation mode and what is known of it.
 
@@ -34,10 +52,12 @@ class Model:
     ----------
     network : (N, C, [Z,] Y, X) float32 to logits (N, K, [Z,] Y, X)
     spec : meaning of input and output
+    elder : what it was fine-tuned from, where it is still used; None: nothing
     """
 
     network: AnyNetwork
     spec: ModelSpec
+    elder: Elder | None = None
 
     @property
     def device(self) -> torch.device:
@@ -53,13 +73,29 @@ class Model:
         """Return the scores (N, K, [Z,] Y, X), 0 to 1, of a normalised ``x``."""
         return activate(self.network(x), self.spec.likely_activation)
 
+    def fitting(self, image: NDArray[np.float32]) -> Model:
+        """Return the model whose network is the one for an image.
+
+        Parameters
+        ----------
+        image : (C, [Z,] Y, X) float32, normalised, or a large part of it
+        """
+        elder = self.elder
+        if elder is None or not elder.gate.is_old(describe(image)):
+            return replace(self, elder=None)
+        return replace(self, network=elder.network, elder=None)
+
     def to(self, device: torch.device) -> Model:
         """Return the model with its weights on ``device``."""
         return self if self.device == device else self.clone(device)
 
     def clone(self, device: torch.device | None = None) -> Model:
         """Return a model that shares nothing with this one."""
-        return replace(self, network=deepcopy(self.network).to(device or self.device))
+        clone = replace(self, network=deepcopy(self.network).to(device or self.device))
+        if self.elder is None or device in (None, self.device):
+            return clone  # an elder is never changed
+        elder = replace(self.elder, network=deepcopy(self.elder.network).to(device))
+        return replace(clone, elder=elder)
 
 
 def activate(logits: Tensor, activation: Activation) -> Tensor:
@@ -89,7 +125,7 @@ def revised(model: Model, changes: Mapping[str, Any]) -> Model:
     try:
         spec = ModelSpec.model_validate(fields)
         if spec.architecture == model.spec.architecture:
-            return replace(model, spec=spec)
+            return replace(model, spec=spec, elder=None)
         network = build(spec.architecture)
         network.load_state_dict(model.network.state_dict())
     except (ValidationError, RuntimeError, TypeError, ValueError) as error:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet.engine.blocks import keys_in, pieces_of, relative, shape_of, union
+from napari_unet.engine.blocks import (
+    common,
+    keys_in,
+    overlap,
+    pieces_of,
+    relative,
+    shape_of,
+    union,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -51,6 +60,11 @@ class Patch:
     places: NDArray[np.uint16] | None
     before: Side
     after: Side
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return prod(shape_of(self.window)) if self.places is None else self.places.size
 
     @property
     def nbytes(self) -> int:
@@ -174,11 +188,9 @@ def joined(patches: Iterable[Patch]) -> tuple[Patch, ...]:
     ----------
     patches : of steps of one kind, in the order of the steps
     """
-    blocks: dict[Key, list[Patch]] = {}
-    for patch in patches:
-        blocks.setdefault(next(keys_in(patch.window)), []).append(patch)
     return tuple(
-        each[0] if len(each) == 1 else _joined_block(each) for each in blocks.values()
+        each[0] if len(each) == 1 else _joined_block(each)
+        for each in by_block(patches).values()
     )
 
 
@@ -219,3 +231,36 @@ def _fill_part(
     part = content[inside].copy()
     fill(part, patch, values)
     content[inside] = part
+
+
+def by_block(patches: Iterable[Patch]) -> dict[Key, list[Patch]]:
+    """Return patches by the block in which they lie."""
+    found: dict[Key, list[Patch]] = {}
+    for patch in patches:
+        found.setdefault(next(keys_in(patch.window)), []).append(patch)
+    return found
+
+
+def reaching(window: Region, blocks: dict[Key, list[Patch]]) -> list[Patch]:
+    """Return the patches, as ``by_block`` gives them, that reach into a window."""
+    if not blocks:
+        return []
+    return [
+        patch for key in keys_in(window) for patch in blocks.get(key, ())
+        if overlap(patch.window, window)
+    ]  # fmt: skip
+
+
+def fill_common(
+    content: NDArray[Any], window: Region, patch: Patch, values: NDArray[Any] | None
+) -> None:
+    """Write a patch's values into the content of a window that it reaches into."""
+    if values is None:
+        return
+    shape = shape_of(patch.window)
+    whole, chosen = np.zeros(shape, content.dtype), np.zeros(shape, bool)
+    fill(whole, patch, values)
+    fill(chosen, patch, np.ones(1, bool))
+    piece = common(window, patch.window)
+    part = relative(piece, patch.window)
+    np.copyto(content[relative(piece, window)], whole[part], where=chosen[part])

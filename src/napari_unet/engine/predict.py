@@ -22,6 +22,7 @@ from napari_unet.engine.device import (
 )
 from napari_unet.engine.drain import drain
 from napari_unet.engine.instances import labels_from_scores
+from napari_unet.engine.kinds import LARGEST
 from napari_unet.engine.networks import pad_to_multiple
 from napari_unet.engine.normalize import normalize, statistics
 from napari_unet.engine.tiles import plan, round_up
@@ -129,6 +130,7 @@ def predict_steps(
     arranged = arrange(image, axes, spec.architecture, config.channel)
     picture = in_channel_order(arranged.image, spec.channel_order)
     stats = statistics(picture, spec.normalization)
+    model, chosen = _for_kind(model, picture, stats)
     window = _window(picture.shape[1:], region)
     stack, inner = window[: -spec.architecture.dims], window[-spec.architecture.dims :]
     labels = np.zeros([part.stop - part.start for part in window], np.int32)
@@ -142,9 +144,32 @@ def predict_steps(
         labels[place], highest = _numbered(scores, spec, config, highest)
         if kept is not None:
             kept[_all_channels(place)] = scores
-    notes = (*arranged.notes, *runner.notes)
+    notes = (*arranged.notes, *chosen, *runner.notes)
     seconds = time.perf_counter() - began
     return Prediction(labels, kept, _summary(labels, spec, stats, notes, seconds))
+
+
+def _for_kind(
+    model: Model, picture: NDArray[Any], stats: Statistics
+) -> tuple[Model, tuple[str, ...]]:
+    """Return the model for an image's kind, and a note if it is not the usual one."""
+    if model.elder is None:
+        return model, ()
+    dims = model.spec.architecture.dims
+    middle = tuple(n // 2 for n in picture.shape[1 : picture.ndim - dims])
+    plane = picture[_all_channels((*middle, *_middles(picture.shape[-dims:])))]
+    fitting = model.fitting(normalize(plane, stats))
+    if fitting.network is model.network:
+        return fitting, ()
+    name = model.elder.gate.name
+    return fitting, (f"an image of the kind that {name} knows: its weights were used",)
+
+
+def _middles(shape: tuple[int, ...]) -> Iterable[slice]:
+    """Return what is looked at of a plane or volume to see its kind."""
+    for length in shape:
+        spare = max(length - LARGEST, 0)
+        yield slice(spare // 2, length - (spare - spare // 2))
 
 
 def _window(shape: tuple[int, ...], region: tuple[slice, ...] | None) -> Slices:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.spec import ModelSpec
 
 CENTRES = 100_000  # supervised pixels kept as possible centres of crops, per plane
+HARDER = 3.0  # how much oftener a pixel that was all wrong is drawn
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,18 @@ class Example:
     labels : like the image without its channels; integers, 0 is background
     supervised : bool, like labels: where they can be trusted; None: everywhere
     axes : letters such as "ZYX"; None to guess them
+    held_out : bool, like labels: where they only score what was learnt; None: nobody
+        has said, so it is chosen
+    accepted : bool, like labels: what was predicted and found right; None: all that can
+        be trusted
     """
 
     image: NDArray[Any]
     labels: NDArray[Any]
     supervised: NDArray[np.bool_] | None = None
     axes: str | None = None
+    held_out: NDArray[np.bool_] | None = None
+    accepted: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,21 +61,58 @@ class Plane:
     labels : ([Z,] Y, X) integers
     targets : (T, [Z,] Y, X) float32
     supervised : (1, [Z,] Y, X) float32, 0 or 1
+    teacher : (K, [Z,] Y, X) float32, scores to follow; None: there is no teacher
+    follow : (1, [Z,] Y, X) float32, 0 or 1: where the teacher is followed
+    hard : (1, [Z,] Y, X) float32, 0 or more: how wrong a pixel was last; None: unknown
+    held : (1, [Z,] Y, X) float32, 0 or 1: which supervised pixels only score what was
+        learnt; None: nobody has said
+    accepted : (1, [Z,] Y, X) float32, 0 or 1: what was predicted and found right; None:
+        all that is supervised
+    place : slices over the axes of the example, without channels
+    example : which of several it is of
     """
 
     image: NDArray[np.float32]
     labels: NDArray[Any]
     targets: NDArray[np.float32]
     supervised: NDArray[np.float32]
+    teacher: NDArray[np.float32] | None = None
+    follow: NDArray[np.float32] | None = None
+    hard: NDArray[np.float32] | None = None
+    held: NDArray[np.float32] | None = None
+    accepted: NDArray[np.float32] | None = None
+    place: tuple[slice, ...] = ()
+    example: int = 0
+
+    def part(self, window: tuple[slice, ...]) -> Plane:
+        """Return what lies in a window of its ([Z,] Y, X) axes."""
+        dims = len(window)
+        inside = (slice(None), *window)
+
+        def cut(array: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+            return None if array is None else array[inside]
+
+        offsets = [s.start for s in self.place[len(self.place) - dims :]] or [0] * dims
+        place = tuple(
+            slice(o + s.start, o + s.stop) for o, s in zip(offsets, window, strict=True)
+        )
+        return replace(
+            self, image=self.image[inside], labels=self.labels[window],
+            targets=self.targets[inside], supervised=self.supervised[inside],
+            teacher=cut(self.teacher), follow=cut(self.follow), hard=cut(self.hard),
+            held=cut(self.held), accepted=cut(self.accepted),
+            place=(*self.place[: len(self.place) - dims], *place),
+        )  # fmt: skip
 
 
-def planes(example: Example, spec: ModelSpec) -> list[Plane]:
+def planes(example: Example, spec: ModelSpec, number: int = 0) -> list[Plane]:
     """Split an example into planes for a 2D model, or volumes for a 3D one.
 
     Parameters
     ----------
     example : image, labels, and where they can be trusted
     spec : of the model to train
+    number : of the example among several
 
     Returns
     -------
@@ -94,15 +138,30 @@ def planes(example: Example, spec: ModelSpec) -> list[Plane]:
         labels = example.labels[index]
         if spec.output == "instances":
             labels = as_objects(labels)
+        place = (*(slice(i, i + 1) for i in index), *map(_whole, labels.shape))
         found.append(
             Plane(
                 normalize(picture[channels], stats),
                 labels,
                 targets_from_labels(labels, spec.output),
                 trusted[index][np.newaxis].astype(np.float32),
+                held=_mask(example.held_out, index),
+                accepted=_mask(example.accepted, index),
+                place=place,
+                example=number,
             )
         )
     return found
+
+
+def _mask(
+    given: NDArray[np.bool_] | None, index: tuple[int, ...]
+) -> NDArray[np.float32] | None:
+    return None if given is None else given[index][np.newaxis].astype(np.float32)
+
+
+def _whole(length: int) -> slice:
+    return slice(0, length)
 
 
 def _trusted(example: Example, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -127,20 +186,25 @@ def _check_classes(labels: NDArray[Any], spec: ModelSpec) -> None:
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops, all (N, channels, [Z,] Y, X) float32."""
+    """Crops, all (N, channels, [Z,] Y, X) float32; see ``Plane``."""
 
     images: torch.Tensor
     targets: torch.Tensor
     supervised: torch.Tensor
+    teacher: torch.Tensor | None = None
+    follow: torch.Tensor | None = None
 
 
 class Sampler:
-    """Draws batches of random crops around supervised pixels."""
+    """Draws batches of random crops around what is supervised or followed.
+
+    Planes of which it is known how wrong their pixels were are seen more often where
+    they were wrong.
+    """
 
     def __init__(
         self, training: Sequence[Plane], config: LearningConfig, spec: ModelSpec
     ) -> None:
-        self.training = training
         self.batch_size = config.batch
         self.rng = np.random.default_rng(config.seed)
         dims, stride = spec.architecture.dims, spec.architecture.stride
@@ -148,16 +212,28 @@ class Sampler:
         side = config.crop if dims == 2 else round(config.crop ** (2 / 3))
         # two cells at least: an instance norm of the coarsest level needs them
         self.crop = max(round(side / stride), 2) * stride
-        self.centres = [self._possible_centres(plane) for plane in training]
         discrete = not spec.gives_objects
         self.augment = (
             augmentation(dims, config.seed, discrete=discrete)
             if config.augment
             else None
         )
+        self.use(training)
+
+    def use(self, training: Sequence[Plane]) -> None:
+        """Draw from other planes from now on; chance goes on where it was."""
+        self.training = training
+        self.taught = any(plane.teacher is not None for plane in training)
+        self.centres = [self._possible_centres(plane) for plane in training]
+        self.heights = [
+            _heights(p, c) for p, c in zip(training, self.centres, strict=True)
+        ]
 
     def _possible_centres(self, plane: Plane) -> NDArray[np.int64]:
-        flat = np.flatnonzero(plane.supervised)
+        wanted = plane.supervised
+        if plane.follow is not None and not wanted.any():
+            wanted = plane.follow
+        flat = np.flatnonzero(wanted)
         if len(flat) > CENTRES:
             flat = self.rng.choice(flat, CENTRES, replace=False)
         return flat
@@ -167,17 +243,27 @@ class Sampler:
         crops = [self._crop() for _ in range(self.batch_size)]
         if self.augment is not None:
             crops = [self.augment(crop) for crop in crops]
-        images, targets, supervised = (
-            torch.stack([torch.as_tensor(np.asarray(c[key])) for c in crops]).to(device)
-            for key in ("image", "targets", "supervised")
-        )
-        return Batch(images, targets, supervised)
+
+        def stacked(key: str) -> torch.Tensor:
+            parts = [torch.as_tensor(np.asarray(crop[key])) for crop in crops]
+            return torch.stack(parts).to(device)
+
+        images, targets, supervised = map(stacked, ("image", "targets", "supervised"))
+        if not self.taught:
+            return Batch(images, targets, supervised)
+        teacher, follow = stacked("teacher"), stacked("follow")
+        return Batch(images, targets, supervised, teacher, follow)
 
     def _crop(self) -> dict[str, NDArray[np.float32]]:
         which = int(self.rng.integers(len(self.training)))
-        plane = self.training[which]
+        plane, heights = self.training[which], self.heights[which]
         shape = plane.labels.shape
-        centre = np.unravel_index(self.rng.choice(self.centres[which]), shape)
+        if heights is None:
+            chosen = self.rng.choice(self.centres[which])
+        else:  # as often as it was wrong
+            at = np.searchsorted(heights, self.rng.random() * heights[-1], "right")
+            chosen = self.centres[which][min(at, len(heights) - 1)]
+        centre = np.unravel_index(chosen, shape)
         jitter = self.rng.integers(-self.crop // 4, self.crop // 4 + 1, len(shape))
         starts = [
             int(np.clip(c + j - self.crop // 2, 0, max(n - self.crop, 0)))
@@ -185,10 +271,30 @@ class Sampler:
         ]
         window = (slice(None), *(slice(s, s + self.crop) for s in starts))
         return {
-            "image": _fill(plane.image[window], self.crop, "reflect"),
-            "targets": _fill(plane.targets[window], self.crop, "constant"),
-            "supervised": _fill(plane.supervised[window], self.crop, "constant"),
+            key: _fill(array[window], self.crop, mode)
+            for key, array, mode in self._parts(plane)
         }
+
+    def _parts(self, plane: Plane) -> list[tuple[str, NDArray[np.float32], str]]:
+        """Return what is cut of a plane, and how it is padded."""
+        parts = [
+            ("image", plane.image, "reflect"),
+            ("targets", plane.targets, "constant"),
+            ("supervised", plane.supervised, "constant"),
+        ]
+        if self.taught:
+            if plane.teacher is None or plane.follow is None:
+                raise ValueError("some planes have a teacher and others have none")
+            parts.append(("teacher", plane.teacher, "constant"))
+            parts.append(("follow", plane.follow, "constant"))
+        return parts
+
+
+def _heights(plane: Plane, centres: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """Return the running sum of how often a centre is to be drawn; None: all alike."""
+    if plane.hard is None:
+        return None
+    return np.cumsum(1.0 + HARDER * plane.hard.ravel()[centres].astype(float))
 
 
 def _fill(array: NDArray[np.float32], side: int, mode: str) -> NDArray[np.float32]:
@@ -208,22 +314,27 @@ def augmentation(dims: int, seed: int, *, discrete: bool) -> Compose:
     """
     from monai import transforms as mt
 
-    keys = ["image", "targets", "supervised"]
-    modes = ["bilinear", "nearest" if discrete else "bilinear", "nearest"]
+    keys = ["image", "targets", "supervised", "teacher", "follow"]
+    targets = "nearest" if discrete else "bilinear"
+    modes = ["bilinear", targets, "nearest", "bilinear", "nearest"]
     bend: Any
     if dims == 2:
         bend = mt.Rand2DElasticd(
             keys, spacing=(32, 32), magnitude_range=(0, 2), prob=0.6,
             rotate_range=np.pi, scale_range=(0.25, 0.25),
-            mode=modes, padding_mode="reflection",
+            mode=modes, padding_mode="reflection", allow_missing_keys=True,
         )  # fmt: skip
     else:
         bend = mt.RandAffined(
             keys, prob=0.6, rotate_range=(np.pi, 0.1, 0.1), scale_range=(0.2,) * 3,
-            mode=modes, padding_mode="reflection",
+            mode=modes, padding_mode="reflection", allow_missing_keys=True,
         )  # fmt: skip
-    flips = [mt.RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in range(dims)]
-    turn = mt.RandRotate90d(keys, prob=0.5, spatial_axes=(dims - 2, dims - 1))
+    flips = [
+        mt.RandFlipd(keys, prob=0.5, spatial_axis=axis, allow_missing_keys=True)
+        for axis in range(dims)
+    ]
+    axes = (dims - 2, dims - 1)
+    turn = mt.RandRotate90d(keys, prob=0.5, spatial_axes=axes, allow_missing_keys=True)
     light = [
         mt.RandScaleIntensityd("image", factors=0.3, prob=0.5),
         mt.RandShiftIntensityd("image", offsets=0.1, prob=0.3),
@@ -249,4 +360,8 @@ def all_planes(examples: Iterable[Example], spec: ModelSpec) -> list[Plane]:
     ImageError, LabelsError
         If an image or its labels cannot be used.
     """
-    return [plane for example in examples for plane in planes(example, spec)]
+    return [
+        plane
+        for number, example in enumerate(examples)
+        for plane in planes(example, spec, number)
+    ]

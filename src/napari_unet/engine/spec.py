@@ -305,6 +305,18 @@ class ModelSpec(Frozen):
             if self.source(fact) == "guessed"
         ]
 
+    def is_like(self, other: ModelSpec) -> bool:
+        """Tell whether both take the same images and give the same scores."""
+
+        def task(spec: ModelSpec) -> tuple[object, ...]:
+            network = spec.architecture
+            return (
+                network.dims, network.in_channels, network.out_channels, spec.output,
+                spec.likely_activation, spec.normalization, spec.channel_order,
+            )  # fmt: skip
+
+        return task(self) == task(other)
+
     @property
     def gives_objects(self) -> bool:
         """Whether predictions are numbered objects, rather than classes."""

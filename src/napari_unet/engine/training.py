@@ -5,23 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from copy import deepcopy
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
+from napari_unet.engine.commands import Command, Learn
 from napari_unet.engine.config import (
+    AverageDone,
     EpochDone,
     PredictConfig,
     StepDone,
 )
 from napari_unet.engine.device import choose_dtype, is_out_of_memory
 from napari_unet.engine.instances import labels_from_scores
-from napari_unet.engine.losses import objective
-from napari_unet.engine.metrics import count, measures, pooled
+from napari_unet.engine.losses import imitation, objective
+from napari_unet.engine.metrics import count_trusted, measures, pooled
 from napari_unet.engine.model import Model
 from napari_unet.engine.sampling import Sampler, all_planes
 from napari_unet.errors import DeviceError, TrainingError
@@ -38,13 +40,25 @@ if TYPE_CHECKING:
     from napari_unet.engine.spec import Output
 
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
+AVERAGE = 0.95  # share of the old in a running average of weights
 GRADIENT_LIMIT = 1.0  # norm
 
 
-class Command(Enum):
-    """What can be sent into a running training."""
+@dataclass(frozen=True)
+class Lesson:
+    """What a training learns from, and how much each part counts.
 
-    STOP = "stop and keep the best so far"
+    Attributes
+    ----------
+    planes : with their truth where it is known
+    memory : planes of which only the teacher's scores are learnt; may be empty
+    teacher, remember : weight of the teacher in ``planes``, and in ``memory``
+    """
+
+    planes: Sequence[Plane]
+    memory: Sequence[Plane] = ()
+    teacher: float = 0.0
+    remember: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,54 +70,68 @@ class Fitted:
     model : with the best weights seen, in evaluation mode
     history : every event, for the curve
     remark : why it ended early, or ""
+    steps : weight updates that were made
+    stopped : whether that was asked for before the end
+    learnt : corrections that joined, and after which step
+    score : of the last check
     """
 
     model: Model
     history: tuple[StepDone | EpochDone, ...]
     remark: str = ""
+    steps: int = 0
+    stopped: bool = False
+    learnt: tuple[tuple[int, Learn], ...] = ()
+    score: float = 0.0
 
 
-FitSteps = Generator[StepDone | EpochDone, Command | None, Fitted]
+FitSteps = Generator[Any, Any, Fitted]
 Scorer = Callable[[Model], float]
+Teach = Callable[[Model, Learn | None], Lesson]
 
 
 def fit_steps(
-    model: Model,
-    training: Sequence[Plane],
-    config: LearningConfig,
-    score: Scorer,
-    *,
-    norm_learns: bool = True,
-) -> FitSteps:
-    """Train a clone of the model; send ``Command.STOP`` to end early with the best.
+    model: Model, lesson: Lesson, config: LearningConfig, score: Scorer,
+    *, teach: Teach | None = None, norm_learns: bool = True, average: bool = False,
+    compete: bool = True,
+) -> FitSteps:  # fmt: skip
+    """Train a clone of the model.
 
     Parameters
     ----------
     model : where training starts; never changed
-    training : what to learn from
+    lesson : what to learn from
     config : steps, learning rate, batch, crop, loss, augmentation
     score : of a model on held-out data; higher is better
+    teach : gives the lesson after a check, for the model as it then is and the
+        corrections that were sent in since (None: none were); None: always the same
     norm_learns : whether batch-norm statistics follow the new images
+    average : whether the running average of the weights is scored, told by AverageDone,
+        and kept, rather than the weights themselves
+    compete : whether the weights that scored best are kept, those of the start among
+        them; else the last ones: a score on what was learnt from proves nothing
 
     Yields
     ------
-    StepDone, EpochDone
+    StepDone, EpochDone, AverageDone
+        ``Command.STOP`` may be sent in to end early with the best, and ``Learn`` to go
+        on with more corrections from the next check on.
 
     Returns
     -------
     Fitted
-        With the weights that scored best; those of the start compete.
     """
-    sampler = Sampler(training, config, model.spec)
-    run = _Run(model.clone(), sampler, config, norm_learns)
-    best = _Best(run.model)
-    history: list[StepDone | EpochDone] = [best.check(score(model), 0, config.steps)]
-    stop = (yield history[0]) is Command.STOP
-    remark = ""
-    for step in range(1, config.steps + 1):
-        if stop:
-            remark = f"stopped at step {step - 1} as asked, the best so far was kept"
+    run = _Run(model.clone(), lesson, config, norm_learns, average)
+    best = _Best(run.shown, compete)
+    history: list[StepDone | EpochDone] = [best.check(score(model), 0, run.total)]
+    inbox = _Inbox()
+    inbox.take((yield history[0]))
+    remark, step = "", 0
+    while step < run.total:
+        if inbox.stop:
+            remark = f"stopped at step {step} as asked, the best so far was kept"
             break
+        step += 1
         loss = run.step()
         if not math.isfinite(loss):
             remark = (
@@ -111,37 +139,84 @@ def fit_steps(
                 "kept: try a lower learning rate"
             )
             break
-        history.append(StepDone(step, config.steps, loss))
-        stop = (yield history[-1]) is Command.STOP
-        if stop or step % config.evaluate_every == 0 or step == config.steps:
-            history.append(best.check(score(run.model), step, config.steps))
-            stop = (yield history[-1]) is Command.STOP or stop
+        history.append(StepDone(step, run.total, loss))
+        inbox.take((yield history[-1]))
+        if average:
+            inbox.take((yield AverageDone(step, run.total, run.shown)))
+        if inbox.stop or step % config.evaluate_every == 0 or step == run.total:
+            history.append(best.check(score(run.shown), step, run.total))
+            inbox.take((yield history[-1]))
             if config.patience and best.checks_without_gain >= config.patience:
                 remark = f"stopped at step {step}: no gain in {config.patience} checks"
                 break
-    return Fitted(best.restored(), tuple(history), remark)
+            if teach is not None and not inbox.stop and inbox.opens(step, run.total):
+                fresh = inbox.open(step)
+                run.learn(teach(run.shown, fresh), more=fresh is not None)
+    return Fitted(
+        best.restored(),
+        tuple(history),
+        remark,
+        step,
+        inbox.stop,
+        tuple(inbox.learnt),
+        best.last,
+    )
+
+
+class _Inbox:
+    """What was sent into a training and is not yet done."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        self.learn: Learn | None = None
+        self.learnt: list[tuple[int, Learn]] = []
+
+    def opens(self, step: int, total: int) -> bool:
+        """Tell whether another lesson is to come."""
+        return step < total or self.learn is not None
+
+    def open(self, step: int) -> Learn | None:
+        """Return the corrections that came since it was last opened."""
+        fresh, self.learn = self.learn, None
+        if fresh is not None:
+            self.learnt.append((step, fresh))
+        return fresh
+
+    def take(self, sent: object) -> None:
+        """Take note of what was sent, None mostly."""
+        if sent is Command.STOP:
+            self.stop = True
+        elif isinstance(sent, Learn):
+            self.learn = sent
 
 
 class _Best:
     """The best weights that a model in training has had."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, compete: bool) -> None:
         self.model = model
+        self.compete = compete
         self.weights = _weights(model)
         self.score = -math.inf
         self.checks_without_gain = 0
+        self.last = 0.0
 
     def check(self, score: float, step: int, total: int) -> EpochDone:
         """Keep the model's weights if they score as well as any before."""
         better = score >= self.score
-        if better:
-            self.weights, self.score = _weights(self.model), score
+        if better or not self.compete:
+            self.weights = _weights(self.model)
+        self.score, self.last = max(score, self.score), score
         self.checks_without_gain = 0 if better else self.checks_without_gain + 1
         return EpochDone(step, total, score, better)
 
     def restored(self) -> Model:
-        """Return the model with its best weights."""
+        """Return the model with its best weights, laid out as those of a file are.
+
+        Another layout computes scores that differ in the last bit.
+        """
         self.model.network.load_state_dict(self.weights)
+        self.model.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's stub lacks it
         return self.model
 
 
@@ -150,14 +225,22 @@ def _weights(model: Model) -> dict[str, Tensor]:
 
 
 class _Run:
-    """A clone in training: its optimizer, its learning rate, its next step."""
+    """A clone in training: its optimizer, its learning rate, its next step.
+
+    Attributes
+    ----------
+    model : in training
+    shown : what is scored, shown and kept: the running average, or ``model`` itself
+    total : steps in all
+    """
 
     def __init__(
-        self, model: Model, sampler: Sampler, config: LearningConfig, norm_learns: bool
-    ) -> None:
-        self.model = model
-        self.sampler = sampler
+        self, model: Model, lesson: Lesson, config: LearningConfig,
+        norm_learns: bool, average: bool,
+    ) -> None:  # fmt: skip
+        self.model = self.shown = model
         self.config = config
+        self.total = config.steps
         self.norm_learns = norm_learns
         self.dtype = choose_dtype("auto", model.device)
         if model.device.type != "cuda" and model.spec.architecture.dims == 2:
@@ -165,14 +248,44 @@ class _Run:
         self.optimizer = torch.optim.Adam(
             model.network.parameters(), lr=config.learning_rate
         )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.done = self.begun = 0
+        self.average = _averaged(model) if average else None
+        if self.average is not None:
+            averaged = self.average.module.eval()
+            self.shown = replace(model, network=averaged)  # type: ignore[arg-type]  # a copy of the network
+        self.lesson = lesson
+        self.sampler = Sampler(lesson.planes, config, model.spec)
+        self.recall: Sampler | None = None
+        if lesson.memory and lesson.remember > 0:
+            other = config.model_copy(update={"seed": config.seed + 1})
+            self.recall = Sampler(lesson.memory, other, model.spec)
 
-    def _rate(self, step: int) -> float:
+    def learn(self, lesson: Lesson, *, more: bool) -> None:
+        """Go on with another lesson, of the same memory.
+
+        Parameters
+        ----------
+        lesson : what to learn from now on
+        more : whether there is something new in it: half a run is made at least
+        """
+        if lesson is not self.lesson:
+            self.lesson = lesson
+            self.sampler.use(lesson.planes)
+        if more and self.total - self.done < self.config.steps // 2:
+            self.begun, self.total = self.done, self.done + self.config.steps // 2
+
+    @property
+    def _length(self) -> int:
+        """Steps of this rise and fall of the learning rate."""
+        return self.total - self.begun
+
+    def _rate(self) -> float:
         """Return the learning rate's factor: a linear rise, then half a cosine."""
-        rise = max(round(WARM_UP * self.config.steps), 1)
+        step, steps = self.done - self.begun, self._length
+        rise = max(round(WARM_UP * steps), 1)
         if step < rise:
             return (step + 1) / rise
-        progress = (step - rise) / max(self.config.steps - rise, 1)
+        progress = (step - rise) / max(steps - rise, 1)
         return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
     def step(self) -> float:
@@ -196,15 +309,18 @@ class _Run:
 
     def _update(self) -> float:
         self._training_mode()
-        batch = self.sampler.draw(self.model.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * self._rate()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(batch)
+        loss = self._loss()
         value = float(loss.detach())
         if math.isfinite(value):
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own stub
             nn.utils.clip_grad_norm_(self.model.network.parameters(), GRADIENT_LIMIT)
             self.optimizer.step()
-            self.schedule.step()
+            if self.average is not None:
+                self.average.update_parameters(self.model.network)
+        self.done += 1
         self.model.network.eval()
         return value
 
@@ -215,17 +331,54 @@ class _Run:
                 if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
                     module.eval()
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def _loss(self) -> Tensor:
+        """Return the loss of new crops, those of the memory beside them."""
+        device, spec, lesson = self.model.device, self.model.spec, self.lesson
+        batch = self.sampler.draw(device)
+        images, count = batch.images, len(batch.images)
+        recalled = None
+        if self.recall is not None:
+            recalled = self.recall.draw(device)
+            images = torch.cat([images, recalled.images])
         with torch.autocast(
-            self.model.device.type,
-            dtype=self.dtype,
-            enabled=self.dtype != torch.float32,
+            device.type, dtype=self.dtype, enabled=self.dtype != torch.float32
         ):
-            logits = self.model.network(batch.images)
-        return objective(
-            logits.float(), batch.targets, batch.supervised,
-            self.model.spec.output, self.config.loss,
+            logits = self.model.network(images)
+        logits = logits.float()
+        loss = objective(
+            logits[:count], batch.targets, batch.supervised, spec.output,
+            self.config.loss,
         )  # fmt: skip
+        if lesson.teacher > 0:
+            loss = loss + lesson.teacher * self._imitation(logits[:count], batch)
+        if recalled is not None:
+            loss = loss + lesson.remember * self._imitation(logits[count:], recalled)
+        return loss
+
+    def _imitation(self, logits: Tensor, batch: Batch) -> Tensor:
+        if batch.teacher is None or batch.follow is None:
+            return logits.new_zeros(())
+        activation = self.model.spec.likely_activation
+        return imitation(logits, batch.teacher, batch.follow, activation)
+
+
+def _averaged(model: Model) -> AveragedModel:
+    """Return a running average of a model's weights, quick at first.
+
+    References
+    ----------
+    Izmailov et al.: Averaging weights leads to wider optima and better generalization,
+    UAI 2018, arXiv:1803.05407; the warm-up is that of TensorFlow's moving averages.
+    """
+
+    def blend(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        if not old.is_floating_point():
+            return new
+        steps = int(count)
+        share = min(AVERAGE, (1 + steps) / (10 + steps))
+        return old.lerp(new.to(old.dtype), 1 - share)
+
+    return AveragedModel(model.network, avg_fn=blend, use_buffers=True)
 
 
 def score_planes(model: Model, held_out: Sequence[Plane]) -> dict[str, float]:
@@ -252,34 +405,8 @@ def count_planes(model: Model, held_out: Sequence[Plane]) -> Counts:
         scores = plane_scores(model, plane.image)
         predicted = labels_from_scores(scores, model.spec.output, config)
         trusted = plane.supervised[0] > 0
-        counts.append(_count_trusted(predicted, plane.labels, trusted))
+        counts.append(count_trusted(predicted, plane.labels, trusted))
     return pooled(counts)
-
-
-def _count_trusted(
-    predicted: NDArray[Any], truth: NDArray[Any], trusted: NDArray[np.bool_]
-) -> Counts:
-    """Count objects that lie mostly in trusted pixels, and all trusted pixels."""
-    objects = count(mostly(predicted, trusted), mostly(truth, trusted))
-    pixels = count(predicted * trusted, truth * trusted)
-    return objects | {key: pixels[key] for key in pixels if key.startswith("pixels")}
-
-
-def mostly(labels: NDArray[Any], trusted: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return labels with only the objects that lie mostly in trusted pixels.
-
-    Parameters
-    ----------
-    labels : ([Z,] Y, X) integers, 0 is background
-    trusted : like labels, bool
-    """
-    if trusted.all():
-        return labels
-    _, compact = np.unique(labels, return_inverse=True)
-    compact = compact.reshape(labels.shape)
-    inside = np.bincount(compact.ravel(), trusted.ravel().astype(float))
-    keep = inside > 0.5 * np.bincount(compact.ravel())
-    return np.where(keep[compact], labels, 0)
 
 
 @torch.inference_mode()
@@ -348,4 +475,4 @@ def train_steps(
     def score(current: Model) -> float:
         return headline(score_planes(current, checking), model.spec.output)
 
-    return (yield from fit_steps(model, training, config, score))
+    return (yield from fit_steps(model, Lesson(training), config, score))

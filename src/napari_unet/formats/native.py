@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,8 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from napari_unet.engine.model import Model
+from napari_unet.engine.kinds import Gate
+from napari_unet.engine.model import Elder, Model
 from napari_unet.engine.spec import ModelSpec
 from napari_unet.errors import CheckpointError, OutputError
 from napari_unet.formats.weights import assemble, check_weights, understood
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from napari_unet.engine.networks import AnyNetwork
+
 SUFFIX = ".safetensors"
 FORMAT = "napari-unet 1"
+ELDER = "elder."  # before names of weights of the network that a model was made from
 
 
 def matches(path: Path, head: bytes) -> bool:
@@ -65,17 +70,37 @@ def load(path: Path, wanted: str = "") -> Model:
             "copy it again from where it was made."
         )
     check_weights(path.name, weights)
-    return Model(assemble(spec.architecture, weights, path.name), spec)
+    gate = _gate(path, metadata)
+    if gate is None:
+        return Model(assemble(spec.architecture, weights, path.name), spec)
+    own = {k: v for k, v in weights.items() if not k.startswith(ELDER)}
+    model = Model(assemble(spec.architecture, own, path.name), spec)
+    old = {k.removeprefix(ELDER): v for k, v in weights.items() if k not in own}
+    network = assemble(spec.architecture, old, path.name)
+    return replace(model, elder=Elder(network, gate))
+
+
+def _gate(path: Path, metadata: dict[str, str]) -> Gate | None:
+    if "gate" not in metadata:
+        return None
+    try:
+        return Gate.model_validate_json(metadata["gate"])
+    except ValidationError as error:
+        raise _unknown(path) from error
 
 
 def _spec(path: Path, metadata: dict[str, str]) -> ModelSpec:
     try:
         return ModelSpec.model_validate_json(metadata["spec"])
     except (ValidationError, KeyError) as error:
-        raise CheckpointError(
-            f"{path.name} does not describe its network in a way this version knows: "
-            "save it again with this version."
-        ) from error
+        raise _unknown(path) from error
+
+
+def _unknown(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path.name} does not describe its network in a way this version knows: "
+        "save it again with this version."
+    )
 
 
 def save(model: Model, path: Path) -> None:
@@ -91,15 +116,16 @@ def save(model: Model, path: Path) -> None:
     OutputError
         If the file cannot be written.
     """
-    weights = {  # copies: safetensors refuses one weight under two names
-        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for key, value in model.network.state_dict().items()
-    }
+    weights = _copied(model.network, "")
+    if model.elder is not None:
+        weights |= _copied(model.elder.network, ELDER)
     metadata = {
         "format": FORMAT,
         "spec": model.spec.model_dump_json(),
         "sha256": digest(weights),
     }
+    if model.elder is not None:
+        metadata["gate"] = model.elder.gate.model_dump_json()
     try:
         save_file(weights, path, metadata=metadata)
     except SafetensorError as error:  # how this library says that the disk is full
@@ -107,6 +133,14 @@ def save(model: Model, path: Path) -> None:
             f"{path.parent} could not be written to ({error}); expected a writable "
             "folder with enough free space: choose another place."
         ) from error
+
+
+def _copied(network: AnyNetwork, prefix: str) -> dict[str, Tensor]:
+    """Return copies: safetensors refuses one weight under two names."""
+    return {
+        prefix + key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in network.state_dict().items()
+    }
 
 
 def digest(weights: dict[str, Tensor]) -> str:

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import platformdirs
@@ -24,9 +24,10 @@ from pydantic import (
     model_validator,
 )
 
+from napari_unet.engine.visits import MOST_PREDICTED, MOST_VISITS
 from napari_unet.errors import OutputError, ProjectError
 from napari_unet.files import replacing
-from napari_unet.io.migrations import FORMAT, migrated
+from napari_unet.io.migrations import FORMAT, migrated, relative_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +40,8 @@ Length = Annotated[int, Field(ge=1, le=2**31)]
 Number = Annotated[int, Field(ge=1, le=2**31)]  # part of a file's name
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Moment = Annotated[float, Field(ge=0, le=1e11)]  # seconds since 1970 that have a date
+Share = Annotated[float, Field(ge=0, le=1)]
+Window = tuple[tuple[Count, Count], ...]  # start and stop along each axis of the labels
 
 
 class Stored(BaseModel):
@@ -50,6 +53,40 @@ class Stored(BaseModel):
     @classmethod
     def _writable(cls, value: Any) -> Any:
         return writable(value) if isinstance(value, str) else value
+
+
+class RolesEntry(Stored):
+    """Where an image's corrections are learnt from and held out; see ``Roles``.
+
+    Attributes
+    ----------
+    learning, held_out : places
+    planes : with roles
+    packed : their roles, see ``io/roles.py``
+    """
+
+    learning: Count = 0
+    held_out: Count = 0
+    planes: Number
+    packed: str
+
+
+class VisitEntry(Stored):
+    """One place that was corrected for the first time; see ``Visit``."""
+
+    window: Window = Field(max_length=12)
+    by: Literal["next", "user"]
+    made: Moment = 0.0
+    version: Count = 0
+    score: Share = 0.0
+    known: Share = 0.0
+
+
+class PredictedEntry(Stored):
+    """Where a version of the model predicted; see ``Predicted``."""
+
+    window: Window = Field(max_length=12)
+    version: Count = 0
 
 
 class ImageEntry(Stored):
@@ -67,6 +104,8 @@ class ImageEntry(Stored):
     based : whether there is a base; without one, all was 0
     stored : whether the image itself is kept
     seconds, strokes : of work by hand
+    roles : of its corrected places; None: none were given
+    visits, predicted : see ``Visits``; the oldest first
     """
 
     id: Number
@@ -88,6 +127,9 @@ class ImageEntry(Stored):
     stored: bool = False
     seconds: float = Field(0.0, ge=0)
     strokes: Count = 0
+    roles: RolesEntry | None = None
+    visits: tuple[VisitEntry, ...] = Field((), max_length=MOST_VISITS)
+    predicted: tuple[PredictedEntry, ...] = Field((), max_length=MOST_PREDICTED)
 
     @model_validator(mode="after")
     def _axes_fit(self) -> ImageEntry:
@@ -97,6 +139,14 @@ class ImageEntry(Stored):
             raise ValueError(f"{self.axes[:20]!r} are no axes of an image")
         if np.dtype(self.dtype).kind not in "biufc":
             raise ValueError(f"{self.dtype[:20]!r} is no kind of numbers")
+        return self
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> ImageEntry:
+        windows = [each.window for each in self.visits]
+        windows += [each.window for each in self.predicted]
+        if not all(_fits(each, self.labels_shape) for each in windows):
+            raise ValueError("a place lies outside the image")
         return self
 
     @property
@@ -111,12 +161,20 @@ class ImageEntry(Stored):
         return tuple(n for n, axis in pairs if axis != "C")
 
 
+def _fits(window: Window, shape: tuple[int, ...]) -> bool:
+    return len(window) == len(shape) and all(
+        start < stop <= length
+        for (start, stop), length in zip(window, shape, strict=True)
+    )
+
+
 class VersionEntry(Stored):
     """One version of the model; see ``Version``.
 
     Attributes
     ----------
-    kept : whether its weights lie in ``models``; else it is in ``source``
+    kept, recipe : whether its weights lie in ``models``, else it is in ``source``; and
+        how its fine-tuning can be repeated
     source, device, changes : how its file was opened; never whether it was trusted
     sha256 : of that file; "": it is none
     """
@@ -128,6 +186,7 @@ class VersionEntry(Stored):
     strokes: Count = 0
     base: int | None = None
     kept: bool = False
+    recipe: bool = False
     source: str | None = None
     device: str = "auto"
     changes: dict[str, Any] = Field(default_factory=dict)
@@ -263,6 +322,14 @@ def place_of(entry: ImageEntry, folder: Path) -> Path | None:
     place = Path(entry.path)
     beside = folder / entry.relative if entry.relative else place
     return beside if not is_there(place) and is_there(beside) else place
+
+
+def relocated(entry: ImageEntry, old: Path, new: Path) -> ImageEntry:
+    """Return the entry of an image whose project goes to another folder."""
+    place = place_of(entry, old)
+    path = str(place) if place else None
+    update = {"path": path, "relative": relative_path(path, new)}
+    return entry.model_copy(update=update)
 
 
 def is_there(place: Path) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet.engine.blocks import SparseArray, everything, window_of
+from napari_unet.engine.holdout import Roles, Sites
 from napari_unet.io.fingerprint import fingerprint_steps
 from napari_unet.io.journal import Begin, Journal
 from napari_unet.io.labels_store import (
@@ -24,13 +25,14 @@ from napari_unet.io.labels_store import (
     store_image_steps,
     write_base_steps,
 )
-from napari_unet.io.migrations import relative_path
 from napari_unet.io.project import (
     image_folder,
     journal_path,
-    place_of,
+    relocated,
     stored_image_path,
 )
+from napari_unet.io.roles import pack_roles
+from napari_unet.project.kept_visits import KeptVisits
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -106,6 +108,8 @@ class KeptImage:
     ----------
     opened : in the session; None: waiting or skipped
     image : its pixels, if they are there
+    roles : of its corrected places; empty while they are in the entry only
+    visits : of its labels
     broken : records were dropped: a new base is needed
     """
 
@@ -118,12 +122,14 @@ class KeptImage:
         self.current = current
         self.opened: OpenImage | None = None
         self.image: Any = None
+        self.roles = Roles()
         self.broken = False
         self.start: Start | None = None
         self.following: Generation | None = None  # written, not yet in project.json
         self._started: Start | None = None  # what it is of
         self.fingerprint = entry.fingerprint
         self.stored = entry.stored
+        self.visits = KeptVisits(entry)
         self.unreadable = False
         self.revision = 0  # of the labels when records were taken last
         self._lock = Lock()  # of the queue
@@ -159,8 +165,22 @@ class KeptImage:
         its = self.entry
         news = any(getattr(fresh, name) != getattr(its, name) for name in OBSERVED)
         if news:
-            self.entry = fresh
-        return news
+            self.entry = fresh.model_copy(update={"roles": self.entry.roles})
+        late = self.corrections and self.visits.take(self.corrections.visits)
+        return self._take_roles() or news or bool(late)
+
+    def _take_roles(self) -> bool:
+        """Take the roles of the image in the session; tell whether they are news."""
+        before = self.roles
+        self.roles = self.opened.roles if self.opened else before
+        return self.roles is not before
+
+    @property
+    def sites(self) -> Sites:
+        """How many corrected places learn and are held out."""
+        if self.roles.planes or self.entry.roles is None:
+            return self.roles.sites
+        return Sites(self.entry.roles.learning, self.entry.roles.held_out)
 
     def drop(self) -> None:
         """Forget what was taken: it is not to be written."""
@@ -180,6 +200,7 @@ class KeptImage:
         """
         if self.corrections is None:
             return
+        self._take_roles()
         if blank:
             self.start = Start(self._first, 0)
             return
@@ -313,7 +334,8 @@ class KeptImage:
             update={
                 "generation": generation.number, "based": generation.based,
                 "fingerprint": self.fingerprint, "stored": self.stored,
-                "seconds": its.seconds, "strokes": its.strokes,
+                "seconds": its.seconds, "strokes": its.strokes, **self.visits.listed,
+                "roles": pack_roles(self.roles) or self.entry.roles,
             }
         )  # fmt: skip
 
@@ -371,15 +393,6 @@ def _base(corrections: Corrections) -> tuple[Base, bool]:
         window = window_of(key, shape)
         marks[window] = states[window]
     return Base(shape, copy.__getitem__, marks.__getitem__), True
-
-
-def relocated(entry: ImageEntry, old: Path, new: Path) -> ImageEntry:
-    """Return the entry of an image whose project goes to another folder."""
-    place = place_of(entry, old)
-    path = str(place) if place else None
-    return entry.model_copy(
-        update={"path": path, "relative": relative_path(path, new)}
-    )  # fmt: skip
 
 
 def remove_generation(folder: Path, number: int, generation: int) -> None:

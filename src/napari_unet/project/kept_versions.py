@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
+from napari_unet.files import replacing
 from napari_unet.io.project import VersionEntry, version_path
-from napari_unet.opened_model import Opening
+from napari_unet.io.recipes import recipe_path, write_recipe
+from napari_unet.opened_model import KeptRecipe, Opening
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -85,7 +88,17 @@ class KeptVersions:
             if version is not None and number not in wanted
         ]  # fmt: skip
         self._kept = {n: pair for n, pair in self._kept.items() if n not in gone}
-        return [version_path(folder, number) for number in gone]
+        return [
+            place(folder, number)
+            for number in gone
+            for place in (version_path, recipe_path)
+        ]
+
+    def move(self, folder: Path) -> None:
+        """Go on in a copy of the project's folder."""
+        for number, (_, version) in self._kept.items():
+            if version is not None and isinstance(version.recipe, KeptRecipe):
+                version.recipe.path = recipe_path(folder, number)
 
 
 def _write(folder: Path, version: Version) -> VersionEntry:
@@ -98,6 +111,7 @@ def _write(folder: Path, version: Version) -> VersionEntry:
         place = version_path(folder, version.number)
         place.parent.mkdir(exist_ok=True)
         save_model(model, place)
+    recipe = _write_recipe(folder, version)
     changes: dict[str, Any] = {} if opening is None else dict(opening.changes)
     return VersionEntry(
         number=version.number, note=version.note, made=max(version.made, 0),
@@ -106,8 +120,32 @@ def _write(folder: Path, version: Version) -> VersionEntry:
         source=_source(opening) if opening else None,
         device=opening.device if opening else "auto",
         changes=to_jsonable_python(changes, fallback=str),
-        sha256=digest(opening.source) if opening else "",
+        sha256=digest(opening.source) if opening else "", recipe=recipe,
     )  # fmt: skip
+
+
+def _write_recipe(folder: Path, version: Version) -> bool:
+    """Write how a version was fine-tuned; tell whether that is there."""
+    place, recipe = recipe_path(folder, version.number), version.recipe
+    if isinstance(recipe, KeptRecipe):
+        return _copied(recipe.path, place)
+    if recipe is None:
+        place.unlink(missing_ok=True)  # of a draft of this number that was dropped
+        return False
+    place.parent.mkdir(exist_ok=True)
+    write_recipe(place, recipe)
+    return True
+
+
+def _copied(old: Path, new: Path) -> bool:
+    """Copy a recipe from another folder of the project; tell whether it is there."""
+    if not old.is_file():
+        return False
+    if old != new:
+        new.parent.mkdir(exist_ok=True)
+        with replacing(new) as temporary:
+            shutil.copyfile(old, temporary)
+    return True
 
 
 def _finite(metric: float | None) -> float | None:

@@ -388,6 +388,7 @@ class OpenProject:
                 each.entry = entry
             lock.release()
             raise
+        self.versions.move(folder)
         old, self.folder = self.folder, folder
         self.let_go()
         self.lock = lock

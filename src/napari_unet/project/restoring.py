@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,9 @@ from napari_unet.io.project import (
 )
 from napari_unet.io.project_lock import ProjectLock
 from napari_unet.io.recent_projects import remember_project
-from napari_unet.opened_model import OpenModel, Version
+from napari_unet.io.recipes import recipe_path
+from napari_unet.io.roles import unpack_roles
+from napari_unet.opened_model import KeptRecipe, OpenModel, Version
 from napari_unet.project.kept_image import (
     STORED_IMAGE,
     Generation,
@@ -153,6 +155,7 @@ def _image_steps(restored: Restored, entry: ImageEntry) -> Generator[Any, None, 
         return
     based, corrections = _based(restored, entry)
     kept.corrections = corrections
+    kept.visits.recalled(corrections.visits)
     journal = None
     try:
         at = journal_path(project.folder, entry.id, entry.generation)
@@ -167,8 +170,23 @@ def _image_steps(restored: Restored, entry: ImageEntry) -> Generator[Any, None, 
     except OutputError as error:
         _only_read(project, f"cannot be written ({error})")
     corrections.take_records()
+    _take_roles(restored, kept)
     kept.current = Generation(entry.generation, based, journal)
     restored.waiting.append(_waiting(project, kept))
+
+
+def _take_roles(restored: Restored, kept: KeptImage) -> None:
+    """Restore what of an image is learnt from and what is held out."""
+    entry = kept.entry
+    try:
+        if entry.roles is not None:
+            kept.roles = unpack_roles(entry.roles, entry.labels_shape)
+    except ValueError as error:
+        _lose(
+            restored,
+            f"What was held out of {entry.name} to score results is lost ({error}), "
+            "and is chosen anew.",
+        )
 
 
 def _check_memory(entry: ImageEntry) -> None:
@@ -254,15 +272,21 @@ def _waiting(project: OpenProject, kept: KeptImage) -> WaitingImage:
 def _model_steps(restored: Restored, manifest: Manifest) -> Generator[Any, None, None]:
     """Open the versions; one that cannot be opened is named and stays listed."""
     pairs: list[tuple[VersionEntry, Version | None]] = []
+    folder = restored.project.folder
     for entry in manifest.versions:
         try:
-            version = yield from _version_steps(restored.project.folder, entry)
+            version = yield from version_steps(folder, entry)
         except (UnetError, OSError) as error:
             version = None
             restored.notes.append(
                 f"Version {entry.number} of the model could not be opened: {error}"
             )
         pairs.append((entry, version))
+        if entry.recipe and not recipe_path(folder, entry.number).is_file():
+            restored.notes.append(
+                f"How version {entry.number} of the model was fine-tuned is lost: it "
+                "can be used, but not be repeated."
+            )
     versions = [version for _, version in pairs if version is not None]
     numbers = [each.number for each in versions]
     current = manifest.current if manifest.current in numbers else max([0, *numbers])
@@ -271,10 +295,25 @@ def _model_steps(restored: Restored, manifest: Manifest) -> Generator[Any, None,
     restored.project.versions = KeptVersions(pairs)
 
 
-def _version_steps(
-    folder: Path, entry: VersionEntry
-) -> Generator[Any, None, Version]:  # fmt: skip
+def version_steps(
+    folder: Path, entry: VersionEntry, device: str | None = None
+) -> Generator[Any, None, Version]:
+    """Open a version of the model.
+
+    Parameters
+    ----------
+    folder : of the project
+    entry : of the version
+    device : for its network; None: the one that it was opened for
+
+    Raises
+    ------
+    UnetError
+        If it is gone, or another one.
+    """
     opening = opening_of(folder, entry)
+    if opening is not None and device is not None:
+        opening = replace(opening, device=device)
     if opening is None:
         raise ProjectError("it came from no file and could not be kept: load it again.")
     if entry.sha256 and digest(opening.source) not in ("", entry.sha256):
@@ -290,6 +329,7 @@ def _version_steps(
     return Version(
         entry.number, model, entry.note, entry.made, entry.metric, entry.strokes,
         None if entry.kept else opening, entry.base,
+        KeptRecipe(recipe_path(folder, entry.number)) if entry.recipe else None,
     )  # fmt: skip
 
 

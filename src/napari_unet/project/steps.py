@@ -12,9 +12,9 @@ from napari_unet.errors import ImageError, OutputError
 from napari_unet.files import replacing_folder
 from napari_unet.io.fingerprint import fingerprint_steps
 from napari_unet.io.labels_store import UNREADABLE
-from napari_unet.io.project import MANIFEST, image_folder, read_manifest
+from napari_unet.io.project import MANIFEST, image_folder, read_manifest, relocated
 from napari_unet.io.recent_projects import remember_project
-from napari_unet.project.kept_image import Generation, KeptImage, relocated
+from napari_unet.project.kept_image import Generation, KeptImage
 from napari_unet.project.kept_versions import digest
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ ACTIONS = {
     "smooth": ("Shift-O", "Smooth the object under the pointer"),
     "snap": ("Shift-E", "Snap the object under the pointer to the network's edges"),
     "copy": ("Shift-C", "Copy the object under the pointer to the next slice"),
+    "next": ("Shift-N", "Go to the next place where the U-Net is in doubt"),
     "new_label": ("Shift-B", "Paint a new object with U-Net's next label"),
     "finetune": ("Shift-F", "Fine-tune the U-Net on the corrections"),
     "cancel": ("Shift-Escape", "Cancel the running U-Net job"),

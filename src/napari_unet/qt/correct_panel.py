@@ -23,6 +23,7 @@ from napari_unet.qt.correct_words import (
     with_key,
 )
 from napari_unet.qt.drawing import Drawing
+from napari_unet.qt.next_place import NextPlace
 from napari_unet.qt.parts import LayerChooser, Panel, enable, side_by_side
 from napari_unet.qt.saving import save_masks, save_pairs
 from napari_unet.qt.tool_choice import AT_ONCE, use_of_line, use_on_object
@@ -59,6 +60,7 @@ class CorrectPanel(Panel):
         )  # fmt: skip
         self._make_tools()
         self._make_rest()
+        self._next = NextPlace(self, self.labels, self._drawing.stop)
         self._lay_out()
         self._connect()
         self._on_bench_corrections_changed()
@@ -135,6 +137,7 @@ class CorrectPanel(Panel):
         chosen = side_by_side(self.labels.native, self._buttons["new_label"])
         chosen.setStretch(0, 1)
         form.addRow("Labels", chosen)
+        form.addRow("Where", self._next.button)
         form.addRow("Draw", row("split", "merge", "ignore"))
         form.addRow("Object", row("delete", "fill_holes", "smooth"))
         form.addRow("", row("snap", "copy"))

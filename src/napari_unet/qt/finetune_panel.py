@@ -7,17 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QLabel, QProgressBar
 
-from napari_unet.engine.config import EpochDone, FinetuneConfig, StepDone
+from napari_unet.engine.config import EpochDone, FinetuneConfig, RecallDone, StepDone
+from napari_unet.learning import PreviewDone
+from napari_unet.qt.finetune_live import LiveTraining
+from napari_unet.qt.finetune_words import plan_in_words, result_in_words, roughly
+from napari_unet.qt.flying import show_place
 from napari_unet.qt.forms import ConfigForm
 from napari_unet.qt.parts import Panel, enable, folded
 from napari_unet.qt.plot import CurvePlot
+from napari_unet.qt.progress_plot import ProgressView
 
 if TYPE_CHECKING:
+    from napari_unet.engine.blocks import Region
     from napari_unet.engine.finetune import FinetuneResult
+    from napari_unet.engine.model import Model
+    from napari_unet.engine.verdict import LostObject
+    from napari_unet.opened import OpenImage
     from napari_unet.opened_model import Version
+    from napari_unet.session_finetune import Plan
 
-NOTICEABLE = 0.005  # smaller changes of a score are none
-MORE = ("batch", "crop", "held_out", "norm_learns", "augment", "loss", "seed")
+MORE = (
+    "start", "teacher", "remember", "allowed_loss", "held_out", "batch", "crop",
+    "norm_learns", "augment", "loss", "seed",
+)  # fmt: skip
+AROUND = 48  # pixels shown around an object that got worse
+TITLE = "Fine-tuning"  # of the session's job
+STEADY = 3  # steps after which the rest can be foretold
 
 
 class FinetunePanel(Panel):
@@ -28,26 +43,33 @@ class FinetunePanel(Panel):
 
     def __init__(self, bench: Any) -> None:
         super().__init__(bench)
-        self._began = 0.0
+        self._first: tuple[int, float] | None = None  # step, and when it was done
+        self._worse: list[tuple[OpenImage, LostObject]] = []
+        self._shown = 0
         self.plan = QLabel()
+        self.plan.setObjectName("unet.finetune.plan")
         self.plan.setWordWrap(True)
         self.rows.addWidget(self.plan)
         self.settings: ConfigForm[FinetuneConfig] = ConfigForm(
             FinetuneConfig(), ("steps", "learning_rate"), "finetune"
         )
         self.more: ConfigForm[FinetuneConfig] = ConfigForm(
-            FinetuneConfig(), MORE, "finetune"
+            FinetuneConfig(), MORE, "finetune", {"start": "start_from"}
         )
         self.rows.addWidget(self.settings)
         self.rows.addWidget(folded("More", self.more))
+        self.live = LiveTraining(bench, self)
         self._make_buttons()
         self.bar = QProgressBar()
         self.bar.hide()
         self.rows.addWidget(self.bar)
         self.plot = CurvePlot()
         self.rows.addWidget(self.plot)
+        self.rows.addWidget(self.live.box)
         self.rows.addWidget(self.summary)
         self.row(self.keep, self.revert)
+        self.row(self.show_worse)
+        self.rows.addWidget(ProgressView(bench))
         self._connect()
         self._update()
 
@@ -67,13 +89,19 @@ class FinetunePanel(Panel):
             runner.cancel,
         )  # fmt: skip
         self.keep = self.button(
-            "keep", "Keep", "Use the fine-tuned model from now on, as a new version",
+            "keep", "Keep",
+            "Use the draft as a new version, though it did not prove better",
             lambda: self.bench.try_now(self.name, session.keep),
         )  # fmt: skip
         self.revert = self.button(
             "revert", "Revert",
             "Drop the fine-tuned model; if it was kept, go back to the version before",
             lambda: self.bench.try_now(self.name, session.revert),
+        )  # fmt: skip
+        self.show_worse = self.button(
+            "show_worse", "Show what got worse",
+            "Go to the objects that were right before and are missed now, one after "
+            "another", self._on_show_worse_clicked,
         )  # fmt: skip
         self.row(self.start)
         self.row(self.stop, self.cancel)
@@ -82,6 +110,10 @@ class FinetunePanel(Panel):
         bench = self.bench
         bench.session.model_changed.connect(self._on_session_model_changed)
         bench.session.draft_changed.connect(self._on_session_draft_changed)
+        bench.session.finetuned.connect(self._on_session_finetuned)
+        bench.session.roles_changed.connect(self._update)
+        for form in (self.settings, self.more):
+            form.valueChanged.connect(self._update)
         bench.corrections_changed.connect(self._update)
         bench.runner.busy_changed.connect(self._update)
         bench.runner.progressed.connect(self._on_runner_progressed)
@@ -96,13 +128,16 @@ class FinetunePanel(Panel):
 
     def _on_start_clicked(self) -> None:
         self.bench.settle()
-        if self.bench.run(self.name, self.bench.session.finetune_job, self.config()):
-            self._began = time.monotonic()
+        view, session = self.live.view(), self.bench.session
+        if self.bench.run(self.name, session.finetune_job, self.config(), view):
+            self._first = None
+            self.live.begin()
             self.plot.clear_curve()
+            self._forget_worse()
             self.summary.setText("Preparing ...")
 
     def _on_stop_clicked(self) -> None:
-        from napari_unet.engine.training import Command
+        from napari_unet.engine.commands import Command
 
         self.bench.runner.send(Command.STOP)
         self.summary.setText("Stopping ...")
@@ -119,46 +154,97 @@ class FinetunePanel(Panel):
         self.summary.setText(f"Version {version.number} in use: {version.note}.")
 
     def _on_session_draft_changed(self) -> None:
-        draft = self.bench.session.draft
-        if draft is not None:
-            self.summary.setText(f"{verdict(draft)} {draft.summary}.")
-        elif self.bench.session.version is not None:
-            self._say_version(self.bench.session.version)
+        session = self.bench.session
+        if session.draft is not None:
+            self.summary.setText(result_in_words(session.draft, None))
+        elif session.version is not None:
+            self._say_version(session.version)
         self._update()
 
-    def _on_runner_progressed(self, _: Any, event: Any) -> None:
-        if not isinstance(event, (StepDone, EpochDone)):
+    def _on_session_finetuned(self, result: FinetuneResult) -> None:
+        session = self.bench.session
+        live = None
+        if session.draft is None and session.version is not None:
+            live = session.version.number
+        self.summary.setText(result_in_words(result, live))
+        self._worse, self._shown = session.lost_objects(result), 0
+        self._update()
+
+    def _forget_worse(self) -> None:
+        self._worse, self._shown = [], 0
+        self._update()
+
+    def _on_show_worse_clicked(self) -> None:
+        """Go to the next object that got worse."""
+        opened, lost = self._worse[self._shown % len(self._worse)]
+        number = self._shown % len(self._worse) + 1
+        self._shown += 1
+        said = f"{number} of {len(self._worse)} that got worse: object {lost.label} of "
+        if self.bench.layer_of(opened) is None:
+            self.summary.setText(f"{said}{opened.name}, whose labels are not shown.")
             return
-        self.plot.add(event)
-        if isinstance(event, StepDone):
-            self.bar.setRange(0, event.total)
-            self.bar.setValue(event.step)
-            self.bar.show()
-            spent = time.monotonic() - self._began
-            left = spent / event.step * (event.total - event.step)
+        show_place(self.bench, opened, window_around(lost, opened.corrections.shape))
+        self.summary.setText(
+            f"{said}{opened.name} was found before, and is missed now."
+        )
+
+    def _on_runner_progressed(self, job: Any, event: Any) -> None:
+        if job.title != TITLE:
+            return
+        if isinstance(event, PreviewDone):
+            self.live.show(event)
+        elif isinstance(event, EpochDone):
+            self.plot.add(event)
+        elif isinstance(event, StepDone):
+            self.plot.add(event)
+            self._show_step(event)
+        elif isinstance(event, RecallDone):
+            self._show_bar(event.done, event.total)
             self.summary.setText(
-                f"Step {event.step} of {event.total}, about {left:.0f} s left; "
-                f"loss {event.loss:.3f}"
+                "Preparing: recalling what the model was trained on, image "
+                f"{event.done} of {event.total}"
             )
 
+    def _show_bar(self, done: int, total: int) -> None:
+        self.bar.setRange(0, total)
+        self.bar.setValue(done)
+        self.bar.show()
+
+    def _show_step(self, event: StepDone) -> None:
+        """Say how far it is, and how long the rest will take."""
+        self._show_bar(event.step, event.total)
+        now = time.monotonic()
+        if self._first is None:
+            self._first = event.step, now
+        step, began = self._first
+        text = f"Step {event.step} of {event.total}"
+        if self.live.joined:
+            text = f"{text}, with your new corrections"
+        if event.step - step >= STEADY:
+            left = (now - began) / (event.step - step) * (event.total - event.step)
+            text = f"{text}, {roughly(left)} left"
+        self.summary.setText(f"{text}; loss {event.loss:.3f}")
+
     def _on_runner_ended(self, job: Any, problem: str) -> None:
-        if job.title == "Fine-tuning" and problem:
+        if job.title != TITLE:
+            return
+        self.live.end()
+        if problem:
             dropped = "Cancelled; the model is as it was."
             self.summary.setText(dropped if problem == "cancelled" else problem)
 
     def _update(self, _: Any = None) -> None:
         bench = self.bench
         running = bench.runner.running()
-        training = running is not None and running.title == "Fine-tuning"
-        tallies = [opened.corrections.tally() for opened in bench.session.images]
-        pixels = sum(t.edited_pixels + t.accepted_pixels for t in tallies)
-        self.plan.setText(self._plan(tallies, pixels))
+        training = running is not None and running.title == TITLE
+        plan = bench.session.plan(self.config())
+        self.plan.setText(self._plan_in_words(plan))
         reason = ""
         if running is not None:
             reason = "another job is running"
         elif bench.session.model is None:
             reason = "no model is loaded"
-        elif not pixels:
+        elif not plan.pixels:
             reason = "nothing is corrected yet"
         enable(self.start, reason)
         enable(self.stop, "" if training else "no fine-tuning is running")
@@ -169,29 +255,34 @@ class FinetunePanel(Panel):
         nothing = "" if draft or not first else "this is the first version"
         enable(self.keep, wait or ("" if draft else "no fine-tuning has finished"))
         enable(self.revert, wait or nothing)
+        none = "" if self._worse else "nothing got worse"
+        enable(self.show_worse, none)
         if not training:
             self.bar.hide()
 
-    def _plan(self, tallies: list[Any], pixels: int) -> str:
-        """Say what a fine-tuning would learn from."""
-        if not pixels:
-            return (
-                "Learns from what you edit and accept. Correct about five objects, or "
-                "accept a view that is right, then press Fine-tune."
-            )
-        objects = sum(t.edited_objects + t.accepted_objects for t in tallies)
-        share = self.more.value().held_out
-        held = round(share * objects) if objects >= 3 else 0
-        text = f"Will train on {objects - held} corrected objects"
-        if held:
-            return f"{text}, {held} held out to score the result."
-        return f"{text}; correct at least 3 to hold some out for scoring."
+    def _plan_in_words(self, plan: Plan) -> str:
+        """Say what a fine-tuning would learn from, and how long it would take."""
+        model = self.bench.session.model
+        if model is None:
+            return plan_in_words(plan, "", "")
+        needed = "" if plan.sites.held_out else self.bench.session.needed_to_score()
+        return plan_in_words(plan, device_word(model), needed)
 
 
-def verdict(draft: FinetuneResult) -> str:
-    """Say in a word whether it got better: by objects found, else by overlap."""
-    gains = [draft.after[key] - draft.before[key] for key in ("ap50", "dice")]
-    gain = next((g for g in gains if abs(g) >= NOTICEABLE), 0.0)
-    return (
-        "Better:" if gain > 0 else "Not better:" if gain < 0 else "As good as before:"
+def window_around(lost: LostObject, shape: tuple[int, ...]) -> Region:
+    """Return what is to be seen of a lost object: its slice, and what lies around it.
+
+    Parameters
+    ----------
+    shape : of the labels
+    """
+    margins = [0] * (len(shape) - 2) + [AROUND] * 2
+    return tuple(
+        slice(max(centre - margin, 0), min(centre + margin + 1, length))
+        for centre, margin, length in zip(lost.centre, margins, shape, strict=True)
     )
+
+
+def device_word(model: Model) -> str:
+    """Return what a model runs on, as people say it."""
+    return {"cpu": "CPU", "cuda": "GPU"}.get(model.device.type, model.device.type)

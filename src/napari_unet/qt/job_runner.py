@@ -7,6 +7,7 @@ import gc
 import logging
 import threading
 import time
+from collections import deque
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,12 @@ from napari_unet.engine.config import (
     EpochDone,
     LookDone,
     PlaneDone,
+    RecallDone,
     StepDone,
     TileDone,
 )
 from napari_unet.errors import Interrupted, UnetError
+from napari_unet.learning import PreviewDone
 
 if TYPE_CHECKING:
     from napari_unet.jobs import Job
@@ -35,7 +38,15 @@ SHORTEST_PAUSE = 0.1  # seconds between two progress events (fact F11)
 THREADS = 4  # at least: keeping what was done must not wait behind the other lanes
 QUIET = "journal"  # the lane without bars and notifications, several times a minute
 LONGEST_END = 20_000  # milliseconds that a last step may take when Python exits
-COUNTED = (TileDone, StepDone, BytesDone, LookDone, PlaneDone)  # for the bar
+KEPT = (EpochDone, PreviewDone)  # events that are told however fast they come
+COUNTED = (
+    TileDone,
+    StepDone,
+    BytesDone,
+    LookDone,
+    PlaneDone,
+    RecallDone,
+)  # for the bar
 # napari imports the first two for its first Labels layer, the first split the others:
 # that would stop the window for 0.5 s
 LATE_IMPORTS = (
@@ -68,7 +79,7 @@ class JobWorker(WorkerBase):
     def __init__(self, job: Job[Any]) -> None:
         super().__init__(SignalsClass=GeneratorWorkerSignals)
         self.job = job
-        self.command: object = None
+        self.commands: deque[object] = deque()  # one is handed in at each step
         self.problem = ""
         self.over = threading.Event()
         self._begun = threading.Lock()
@@ -118,7 +129,7 @@ class JobWorker(WorkerBase):
             if not self.abort_requested:
                 self._report(self._first(steps))
             while not self.abort_requested:
-                command, self.command = self.command, None
+                command = self.commands.popleft() if self.commands else None
                 self._report(steps.send(command))
         except StopIteration as end:
             return end.value
@@ -147,7 +158,7 @@ class JobWorker(WorkerBase):
 
     def _report(self, event: Any) -> None:
         now = time.monotonic()
-        if now - self._reported >= SHORTEST_PAUSE or isinstance(event, EpochDone):
+        if now - self._reported >= SHORTEST_PAUSE or isinstance(event, KEPT):
             self._reported = now
             self.yielded.emit(event)
 
@@ -221,7 +232,7 @@ class JobRunner(QObject):
     def send(self, command: object) -> None:
         """Hand a command to the running network job."""
         if self.busy:
-            self._workers["network"].command = command
+            self._workers["network"].commands.append(command)
 
     def finish(self, lane: str, seconds: float) -> bool:
         """Wait for the running job of a lane, and take its result here and now.
@@ -314,7 +325,7 @@ class JobRunner(QObject):
 
 
 def fraction_of(
-    event: TileDone | StepDone | BytesDone | LookDone | PlaneDone,
+    event: TileDone | StepDone | BytesDone | LookDone | PlaneDone | RecallDone,
 ) -> tuple[int, int]:
     """Return how many steps (or bytes) are done, and of how many."""
     done = event.step if isinstance(event, StepDone) else event.done

@@ -106,6 +106,10 @@ class LayerBench(QObject):
         """Return the labels layer of an image in the session."""
         return self._labels.get(opened)
 
+    def image_of(self, opened: OpenImage) -> Image | None:
+        """Return the image layer of an image in the session."""
+        return self._images.get(opened)
+
     # -- pairs
 
     def open(self, image: Image | None, axes: str, into: Labels | None) -> OpenImage:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from napari_unet.qt.bench import Bench
 
+UNLIMITED = 2**24 - 1  # pixels; the largest height that Qt knows
 ACTION_BUTTONS = {
     "predict": "unet.predict.run",
     **{
@@ -183,11 +184,27 @@ def enable(button: QPushButton, reason: str = "") -> None:
 
 def folded(title: str, content: QWidget) -> QCollapsible:
     """Return a folded section."""
-    section = QCollapsible(title)
-    section.layout().setContentsMargins(0, 0, 0, 0)
+    section = folding(title, content)
     section.content().layout().setContentsMargins(8, 2, 0, 2)
-    section.addWidget(content)
+    return section
+
+
+def folding(title: str, content: QWidget) -> QCollapsible:
+    """Return a section that folds, and gives its content all the height it needs.
+
+    A QCollapsible limits it to the size hint, which knows nothing of wrapped text: what
+    is in it would be drawn over each other. So it must not watch its content either.
+    """
+    section = QCollapsible(title)
     section.setDuration(0)
+    section.setSizePolicy(*2 * [QSizePolicy.Policy.Preferred])
+    section.layout().setContentsMargins(0, 0, 0, 0)
+    inside = section.content()
+    inside.layout().setContentsMargins(0, 0, 0, 0)
+    inside.layout().addWidget(content)
+    section.toggled.connect(
+        lambda shown: inside.setMaximumHeight(UNLIMITED if shown else 0)
+    )
     return section
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyqtgraph as pg
+from qtpy.QtCore import QEvent
 
 from napari_unet.engine.config import StepDone
+from napari_unet.qt.previews import COLORS
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QPalette
@@ -22,6 +24,8 @@ LEGEND = "line: loss, points: held-out score"
 class CurvePlot(pg.PlotWidget):
     """Loss (line) and held-out score (points) against the step."""
 
+    _made = False  # Qt tells of changes while it is being made
+
     def __init__(self) -> None:
         super().__init__(background=None)
         self.setObjectName("unet.finetune.plot")
@@ -34,23 +38,34 @@ class CurvePlot(pg.PlotWidget):
         self._scores: list[tuple[int, float]] = []
         self._line = self.plot()
         self._points = self.plot(pen=None, symbol="o", symbolSize=7)
+        self._made = True
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follow the theme, which is not known before the plot is shown."""
+        super().changeEvent(event)
+        kinds = (QEvent.Type.PaletteChange, QEvent.Type.StyleChange)
+        if self._made and event.type() in kinds:
+            self._use_palette(self.palette())
+
+    def showEvent(self, event: Any) -> None:
+        """Draw in the theme's colours."""
+        super().showEvent(event)
         self._use_palette(self.palette())
 
     def _use_palette(self, palette: QPalette) -> None:
         """Draw in the theme's colours."""
-        text, accent = palette.windowText().color(), palette.highlight().color()
+        text = palette.windowText().color()
         for side in ("bottom", "left"):
             self.getAxis(side).setPen(text)
             self.getAxis(side).setTextPen(text)
         self.setTitle(LEGEND, size="9pt", color=text)
         self._line.setPen(pg.mkPen(text, width=1))
-        self._points.setSymbolBrush(accent)
+        self._points.setSymbolBrush(COLORS["blue"])
         self._points.setSymbolPen(text)
 
     def clear_curve(self) -> None:
         """Start a new curve."""
         self._losses, self._scores = [], []
-        self._use_palette(self.palette())
         self._draw()
 
     def add(self, event: StepDone | EpochDone) -> None:

@@ -118,6 +118,7 @@ class PredictPanel(Panel):
         bench.restored.connect(self._on_image_changed)
         bench.session.model_changed.connect(self._on_session_model_changed)
         bench.session.labels_changed.connect(self._on_session_labels_changed)
+        bench.session.place_reached.connect(self._on_session_place_reached)
         bench.runner.busy_changed.connect(self._on_runner_busy_changed)
         bench.runner.progressed.connect(self._on_runner_progressed)
         bench.runner.ended.connect(self._on_runner_ended)
@@ -212,6 +213,10 @@ class PredictPanel(Panel):
             if layer is not None:
                 self.labels.choose(layer)
             self.summary.setText(opened.summary)
+
+    def _on_session_place_reached(self, opened: OpenImage, _: Any) -> None:
+        """Follow the user to another image."""
+        self.image.choose(self.bench.image_of(opened))
 
     def _on_runner_busy_changed(self, _: bool) -> None:
         self._update_buttons()

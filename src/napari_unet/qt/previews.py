@@ -9,8 +9,16 @@ from napari.utils import DirectLabelColormap
 from napari.utils.colormaps import label_colormap
 from napari.utils.transforms import Affine
 
-from napari_unet.qt.layers import spatial_transform
-from napari_unet.steps import Preview
+from napari_unet.errors import ImageError
+from napari_unet.qt.layers import (
+    NEARLY_ALL,
+    image_data,
+    layer_axes,
+    spatial_transform,
+    visible_region,
+    without_channels,
+)
+from napari_unet.steps import Preview, View
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,8 +27,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet.engine.blocks import Region
+    from napari_unet.engine.model import Model
+    from napari_unet.qt.bench import Bench
     from napari_unet.steps import Compared
 
+IN_TRAINING = 0  # number of a preview that is of no version
+TRAINED = "model in training"
 MARK = "unet preview"  # in the layer's metadata
 # of the first version, the second, and both; also for eyes that see few colours
 COLORS = {"orange": "#e69f00", "blue": "#56b4e9", "green": "#009e73"}
@@ -31,13 +43,71 @@ def shown(viewer: Viewer) -> Labels | None:
     return next((layer for layer in viewer.layers if MARK in layer.metadata), None)
 
 
+def visible_view(
+    bench: Bench, model: Model, largest: int | None = None
+) -> tuple[View, Image]:
+    """Return what is visible of the image that the user works on, and its layer.
+
+    Parameters
+    ----------
+    model : that is to be tried there
+    largest : side in pixels; of more than that only the middle is taken. None: all
+
+    Raises
+    ------
+    ImageError
+        If no image is open.
+    """
+    bench.settle()
+    layer = bench.image
+    if layer is None:
+        raise ImageError("No image layer is open to try a model on: open one.")
+    opened = bench.opened_of(bench.labels_of(layer))
+    axes = opened.axes if opened else layer_axes(layer, model.spec.architecture)
+    region = visible_region(bench.viewer, layer, layer.ndim, NEARLY_ALL)
+    region = without_channels(region, layer, axes)
+    if largest is not None:
+        region = (*region[:-2], *(_middle(part, largest) for part in region[-2:]))
+    view = View(layer.name, image_data(layer), axes, region, bench.predict_config)
+    return view, layer
+
+
+def _middle(part: slice, largest: int) -> slice:
+    """Return the middle of a part of an axis."""
+    spare = max(part.stop - part.start - largest, 0)
+    return slice(part.start + spare // 2, part.stop - (spare - spare // 2))
+
+
+def shown_in_training(viewer: Viewer) -> Labels | None:
+    """Return the layer that shows previews if these are of a model in training."""
+    layer = shown(viewer)
+    return layer if layer is not None and layer.metadata[MARK] == TRAINED else None
+
+
 def remove(viewer: Viewer) -> None:
-    """Take the previews away; the active layer stays the active one."""
-    active, layer = viewer.layers.selection.active, shown(viewer)
+    """Take the previews away; what was selected stays so."""
+    chosen, layer = _chosen(viewer), shown(viewer)
     if layer is not None:
         viewer.layers.remove(layer)
-    if active in viewer.layers:
-        viewer.layers.selection.active = active
+    _choose(viewer, chosen)
+
+
+def _chosen(viewer: Viewer) -> tuple[Any, set[Any]]:
+    """Return the active layer, and all that are selected."""
+    selection = viewer.layers.selection
+    return selection.active, set(selection)
+
+
+def _choose(viewer: Viewer, chosen: tuple[Any, set[Any]]) -> None:
+    """Select what was selected, as far as it is there; a preview never is."""
+    active, others = chosen
+    selection = viewer.layers.selection
+    there = {each for each in others if each in viewer.layers}
+    if there != set(selection):
+        selection.update(there)
+        selection.intersection_update(there)
+    if active in viewer.layers and selection.active is not active:
+        selection.active = active
 
 
 def show(viewer: Viewer, image: Image, axes: str, found: Preview | Compared) -> None:
@@ -55,6 +125,8 @@ def show(viewer: Viewer, image: Image, axes: str, found: Preview | Compared) -> 
     previews = [found] if isinstance(found, Preview) else found.previews
     numbers = [str(preview.number) for preview in previews]
     versions = f"version{'s' if numbers[1:] else ''} {' and '.join(numbers)}"
+    if previews[0].number == IN_TRAINING:
+        versions = TRAINED
     own = numbers[1:] or previews[0].objects
     given: dict[str, Any] = {
         "name": f"{image.name} - {versions} preview",
@@ -62,12 +134,15 @@ def show(viewer: Viewer, image: Image, axes: str, found: Preview | Compared) -> 
         "colormap": _colormap() if own else label_colormap(),
         **placed(spatial_transform(image, axes), previews[0].window),
     }
-    _put(viewer, found.outline, given)
+    goes_on = shown_in_training(viewer) is not None and versions == TRAINED
+    layer = _put(viewer, found.outline, given)
+    if not goes_on:  # else somebody may have hidden it
+        layer.visible = True
 
 
-def _put(viewer: Viewer, outline: NDArray[np.uint8], given: dict[str, Any]) -> None:
+def _put(viewer: Viewer, outline: NDArray[np.uint8], given: dict[str, Any]) -> Labels:
     """Show outlines in the layer of earlier ones, or else in a new one."""
-    active, layer = viewer.layers.selection.active, shown(viewer)
+    chosen, layer = _chosen(viewer), shown(viewer)
     if layer is not None and layer.ndim != outline.ndim:
         viewer.layers.remove(layer)
         layer = None
@@ -78,10 +153,9 @@ def _put(viewer: Viewer, outline: NDArray[np.uint8], given: dict[str, Any]) -> N
         layer.data = outline
         for key, value in given.items():
             setattr(layer, key, value)
-        layer.visible = True
     layer.editable = False
-    if active in viewer.layers:
-        viewer.layers.selection.active = active
+    _choose(viewer, chosen)
+    return layer
 
 
 def _colormap() -> Any:

@@ -9,18 +9,10 @@ from weakref import ref
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QMessageBox, QSizePolicy
 
-from napari_unet.errors import ImageError, UnetError
+from napari_unet.errors import UnetError
 from napari_unet.qt import previews
 from napari_unet.qt.export_dialog import ExportDialog
-from napari_unet.qt.layers import (
-    NEARLY_ALL,
-    image_data,
-    layer_axes,
-    visible_region,
-    without_channels,
-)
 from napari_unet.qt.parts import Panel, ask_save, enable, when
-from napari_unet.steps import View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +22,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.protect import Snapshot
     from napari_unet.jobs import Job
     from napari_unet.opened_model import Version
-    from napari_unet.steps import Compared, Preview
+    from napari_unet.steps import Compared, Preview, View
 
 NATIVE = "napari_unet model (*.safetensors)"
 LIST_HEIGHT = 116  # pixels, three versions of two lines each
@@ -205,21 +197,12 @@ class VersionsPanel(Panel):
 
     def _view(self, version: Version) -> tuple[View, Snapshot | None]:
         """Return what is visible of the chosen image, and what is corrected there."""
-        bench = self.bench
-        bench.settle()
-        layer = bench.image
-        if layer is None:
-            raise ImageError("No image layer is open to try a version on: open one.")
-        opened = bench.opened_of(bench.labels_of(layer))
-        axes = layer_axes(layer, version.model.spec.architecture)
-        axes = opened.axes if opened else axes
-        region = visible_region(bench.viewer, layer, layer.ndim, NEARLY_ALL)
-        region = without_channels(region, layer, axes)
-        view = View(layer.name, image_data(layer), axes, region, bench.predict_config)
-        self._asked = ref(layer), axes
+        view, layer = previews.visible_view(self.bench, version.model)
+        self._asked = ref(layer), view.axes
+        opened = self.bench.opened_of(self.bench.labels_of(layer))
         if opened is None or not opened.corrections.tally():
             return view, None
-        return view, opened.corrections.snapshot(region)
+        return view, opened.corrections.snapshot(view.region)
 
     def _show(self, found: Preview | Compared) -> bool:
         """Show previews that this panel asked for; tell whether it did."""

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_unet.qt.correct_panel import CorrectPanel
 from napari_unet.qt.finetune_panel import FinetunePanel
 from napari_unet.qt.model_panel import ModelPanel
-from napari_unet.qt.parts import eliding
+from napari_unet.qt.parts import eliding, folding
 from napari_unet.qt.predict_panel import PredictPanel
 from napari_unet.qt.project_panel import ProjectPanel
 from napari_unet.qt.versions_panel import VersionsPanel
@@ -32,11 +31,7 @@ class Step(QWidget):
         super().__init__()
         self.panel = panel
         title = panel.title if number is None else f"{number}  {panel.title}"
-        self.section = QCollapsible(title)
-        self.section.setDuration(0)
-        self.section.layout().setContentsMargins(0, 0, 0, 0)
-        self.section.content().layout().setContentsMargins(0, 0, 0, 0)
-        self.section.addWidget(panel)
+        self.section = folding(title, panel)
         self.line = eliding()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

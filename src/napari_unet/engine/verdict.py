@@ -1,0 +1,164 @@
+"""Better or nothing: whether a fine-tuned model may go live, and why, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from napari_unet.engine.config import PredictConfig
+from napari_unet.engine.instances import labels_from_scores
+from napari_unet.engine.lessons import overall
+from napari_unet.engine.metrics import matched, measures, mostly, pooled
+from napari_unet.engine.training import count_planes, plane_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_unet.engine.lessons import Course
+    from napari_unet.engine.metrics import Counts
+    from napari_unet.engine.model import Model
+    from napari_unet.engine.sampling import Plane
+    from napari_unet.engine.spec import ModelSpec
+
+NOTICEABLE = 0.005  # smaller gains of a score are none
+FEWEST_TO_LOSE = 1  # objects that may always be lost: of few, one is a large share
+
+
+@dataclass(frozen=True)
+class LostObject:
+    """An accepted object that the old model found and the new one misses.
+
+    Attributes
+    ----------
+    example : which of the examples it is in
+    label : its number there
+    centre : over the axes of the example, without channels, in pixels
+    """
+
+    example: int
+    label: int
+    centre: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a model stands.
+
+    Attributes
+    ----------
+    checking : counts on what is held out (on what was learnt, where nothing is)
+    learnt : counts on what was learnt
+    found : the accepted objects that it finds
+    memory : AP at an IoU of 0.5 (Dice of classes) on images of the kind that the loaded
+        model was trained on; None: there are none
+    """
+
+    checking: Counts
+    learnt: Counts
+    found: frozenset[LostObject]
+    memory: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a new model may take the place of the old one.
+
+    Attributes
+    ----------
+    better : whether it gains and loses no more than is allowed
+    why : "" or what speaks against it, one clause
+    lost : objects that it misses and the old one found
+    """
+
+    better: bool
+    why: str
+    lost: tuple[LostObject, ...]
+
+
+def standing(model: Model, course: Course, memory: Sequence[Plane]) -> Standing:
+    """Measure a model on corrections and on what it shall remember."""
+    learnt = count_planes(model, course.training)
+    checking = count_planes(model, course.checking) if course.honest else learnt
+    found = [o for plane in course.training for o in _found(model, plane)]
+    recalled = None
+    if memory:
+        parts = [count_planes(model.fitting(p.image), [p]) for p in memory]
+        measured = measures(pooled(parts))
+        recalled = measured["ap50" if model.spec.gives_objects else "dice"]
+    return Standing(checking, learnt, frozenset(found), recalled)
+
+
+def _found(model: Model, plane: Plane) -> list[LostObject]:
+    """Return the accepted objects of a plane that a model finds."""
+    if not model.spec.gives_objects:
+        return []
+    trusted = plane.supervised[0] > 0
+    if plane.accepted is not None:
+        trusted &= plane.accepted[0] > 0
+    truth = mostly(plane.labels, trusted)
+    ids = np.unique(truth[truth != 0])
+    if not ids.size:
+        return []
+    scores = plane_scores(model, plane.image)
+    predicted = labels_from_scores(scores, model.spec.output, PredictConfig())
+    there = matched(predicted, truth)
+    centres = np.rint(ndimage.center_of_mass(truth > 0, truth, there)).astype(int)
+    start = np.array([part.start for part in plane.place])
+    flat = len(start) - plane.labels.ndim
+    return [
+        LostObject(
+            plane.example,
+            int(label),
+            (*start[:flat].tolist(), *(start[flat:] + centre).tolist()),
+        )
+        for label, centre in zip(there, centres.reshape(-1, truth.ndim), strict=True)
+    ]
+
+
+def judge(
+    before: Standing, after: Standing, spec: ModelSpec, *, allowed: float, honest: bool,
+    reference: float | None,
+) -> Verdict:  # fmt: skip
+    """Compare an old and a new model.
+
+    Parameters
+    ----------
+    before, after : how they stand
+    spec : of both
+    allowed : share of what was found before that may be lost, 0 to 1
+    honest : whether something is held out
+    reference : the loaded model's ``memory``
+    """
+    lost = sorted(
+        before.found - after.found, key=lambda each: (each.example, each.label)
+    )
+    fewer = len(before.found) - len(after.found)
+    old, new = (overall(measures(s.checking), spec) for s in (before, after))
+    why = ""
+    if not honest:
+        why = "nothing is held out, so nothing is proved"
+    elif new < old + NOTICEABLE:
+        why = "it gains nothing on held-out corrections"
+    elif fewer > max(allowed * len(before.found), FEWEST_TO_LOSE):
+        why = (
+            f"of the accepted objects it finds {len(after.found)}, before "
+            f"{len(before.found)}"
+        )
+    elif _dice(before) - _dice(after) > allowed:
+        why = (
+            f"on what was accepted and corrected its Dice falls from "
+            f"{_dice(before):.2f} to {_dice(after):.2f}"
+        )
+    elif reference is not None and reference - (after.memory or 0) > allowed:
+        why = (
+            f"on images of the kind that the model was trained on it falls from "
+            f"{reference:.2f} to {after.memory:.2f}"
+        )
+    return Verdict(not why, why, tuple(lost))
+
+
+def _dice(state: Standing) -> float:
+    return measures(state.learnt)["dice"]
