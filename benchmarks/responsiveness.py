@@ -3,7 +3,8 @@
 A timer on the event loop of a real, shown viewer should fire every 5 ms. Each gap
 between two of its beats is time in which nobody could have clicked or painted. The
 workbench's own buttons are pressed: load, predict a large image twice, correct five
-nuclei, accept a view, fine-tune; an idle phase shows what the machine does by itself.
+nuclei, accept a view, fine-tune with previews on; an idle phase shows what the machine
+does by itself.
 
     python benchmarks/responsiveness.py --size 2048 --steps 60
     python benchmarks/responsiveness.py --explain stacks.txt     where long gaps are
@@ -120,11 +121,11 @@ def main() -> None:
     began = machine()
     predict(window, heart)
     correct(window, heart)
-    finetune(window, heart, options.steps, painting=options.paint)
+    previews = finetune(window, heart, options.steps, painting=options.paint)
     window.close()
     busy = [r for r in heart.rows if r["phase"].startswith(("predict", "fine-tune"))]
     facts = {
-        "image": list(image.shape), "interval_ms": INTERVAL,
+        "image": list(image.shape), "interval_ms": INTERVAL, **previews,
         "reached": all(r["p99_ms"] <= LONG and not r["over_500"] for r in busy),
     }  # fmt: skip
     report("responsiveness", heart.rows, facts, options, began)
@@ -187,9 +188,20 @@ def stroke(layer: Any, label: int) -> None:
     layer.paint((int(row), int(column)), label)
 
 
-def finetune(window: Window, heart: Heartbeat, steps: int, *, painting: bool) -> None:
+def finetune(
+    window: Window, heart: Heartbeat, steps: int, *, painting: bool
+) -> dict[str, Any]:
+    """Fine-tune with previews on; return how many there were, and when the first."""
     from qtpy.QtCore import QTimer
 
+    from napari_unet.learning import PreviewDone
+    from napari_unet.qt.bench import bench_for
+
+    shown: list[PreviewDone] = []
+    bench_for(window.viewer).runner.progressed.connect(
+        lambda _, event: shown.append(event) if isinstance(event, PreviewDone) else None
+    )
+    window.find("unet.finetune.preview").setChecked(True)
     window.find("unet.finetune.steps").setValue(steps)
     labels = iter(np.unique(window.labels.data)[CORRECTED + 1 :])
     brush = QTimer(interval=STROKE_PAUSE)
@@ -197,10 +209,12 @@ def finetune(window: Window, heart: Heartbeat, steps: int, *, painting: bool) ->
     with heart.phase("fine-tune, painting" if painting else "fine-tune"):
         if painting:
             brush.start()
-        window.press_and_wait("unet.finetune.start", "unet.finetune.keep")
+        window.press_and_wait("unet.finetune.start", "unet.finetune.start")
         brush.stop()
         window.rest(0.5)
     say(window.find("unet.finetune.summary").text())
+    first = round(shown[0].seconds, 1) if shown else None
+    return {"previews": len(shown), "first_preview_s": first}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,384 @@
+"""A simulated annotator: how few corrected objects make a model good at a new kind.
+
+It has the true masks and drives the session as the panels do: it goes to the place to
+which it is led, corrects the worst objects there in strokes, accepts what is right,
+fine-tunes, keeps the result, predicts, and so on until its objects are spent. Seeds
+are paired: every way of working begins with the same images and the same places.
+
+    python benchmarks/annotator.py --kinds histology --ways ours random --seeds 5
+
+Ways: ``ours`` (places from Next), ``random`` (the same with places by chance),
+``scratch`` (the same from random weights, remembering nothing), ``plain`` (fine-tuning
+on the whole corrected layer as truth, nothing else), ``forest`` (a random forest on
+scikit-image's multiscale features; needs ``pip install scikit-learn``), ``all`` (all
+true masks of the same images, as many steps) and ``long`` (the same, four times as
+many).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from _annotator_hand import correct
+from _common import (
+    FLUORESCENCE,
+    add_model,
+    arguments,
+    data_folder,
+    dsb_pairs,
+    machine,
+    open_model,
+    report,
+    say,
+)
+from finetuning import pieces, spread
+from napari_unet import Example, predict
+from napari_unet.engine.config import FinetuneConfig, PredictConfig
+from napari_unet.engine.drain import drain
+from napari_unet.engine.finetune import Knowledge, finetune_steps
+from napari_unet.engine.instances import labels_from_scores
+from napari_unet.engine.metrics import count, measures, pooled
+from napari_unet.io.pairs import find_pairs
+from napari_unet.jobs import run_now
+from napari_unet.opened_model import Opening
+from napari_unet.session import Session
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_unet.engine.blocks import Region
+    from napari_unet.engine.model import Model
+    from napari_unet.opened import OpenImage
+
+    Case = tuple[NDArray[Any], NDArray[Any]]  # image, true labels
+
+IMAGES = 8  # in a session
+PLACE = 96  # pixels
+WAYS = ("ours", "random", "scratch", "plain", "forest", "all", "long")
+
+
+def main() -> None:
+    options = _options()
+    began = machine()
+    rows = []
+    for kind in options.kinds:
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
+            for way in options.ways:
+                for row in run(kind, way, seed, options):
+                    rows.append(row)
+                    say(str(row))
+    report("annotator", rows, {"summary": summary(rows)}, options, began)
+
+
+def _options() -> argparse.Namespace:
+    parser = arguments(__doc__)
+    add_model(parser)
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["ours", "random"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--objects", type=int, default=40, help="to correct in all")
+    parser.add_argument("--most", type=int, default=8, help="objects in a place")
+    parser.add_argument("--places", type=int, default=2, help="in a round")
+    parser.add_argument("--steps", type=int, default=100, help="of a fine-tuning")
+    parser.add_argument("--unseen", type=int, default=12, help="images to score on")
+    parser.add_argument("--known", type=int, default=16, help="fluorescence images")
+    parser.add_argument(
+        "--set", nargs="*", default=[], help="FIELD=VALUE of the config"
+    )
+    return parser.parse_args()
+
+
+# -- images
+
+
+def histology() -> tuple[list[Case], list[Case]]:
+    train = spread(dsb_pairs("train", ["purple_HE"]))
+    return pieces(train), pieces(dsb_pairs("val", ["purple_HE"]))
+
+
+def cytology() -> tuple[list[Case], list[Case]]:
+    pairs = spread([
+        *dsb_pairs("train", ["grayscale_tissue"]),
+        *dsb_pairs("val", ["grayscale_tissue"]),
+    ])  # fmt: skip
+    return pieces(pairs[:7]), pieces(pairs[7:])
+
+
+def phase_contrast() -> tuple[list[Case], list[Case]]:
+    pairs = find_pairs(data_folder() / "phase_contrast")
+    return pieces(pairs[:2]), pieces(pairs[2:])
+
+
+KINDS: dict[str, Callable[[], tuple[list[Case], list[Case]]]] = {
+    "histology": histology,
+    "cytology": cytology,
+    "phase-contrast": phase_contrast,
+}
+
+
+def score(model: Model, cases: list[Case]) -> dict[str, float]:
+    """Return pooled AP, and the mean Dice of images."""
+    counts = [count(predict(model, image).labels, truth) for image, truth in cases]
+    dice = float(np.mean([measures(one)["dice"] for one in counts]))
+    return {"ap50": measures(pooled(counts))["ap50"], "dice": dice}
+
+
+# -- the annotator
+
+
+@dataclass
+class Work:
+    """One annotator at one session."""
+
+    session: Session
+    cases: list[Case]
+    unseen: list[Case]
+    images: list[OpenImage]
+    rng: np.random.Generator
+    way: str
+    options: argparse.Namespace
+    corrected: int = 0
+    steps: int = 0
+    visited: list[tuple[int, Region]] = field(default_factory=list)
+
+    @property
+    def model(self) -> Model:
+        """The model in use."""
+        if self.session.model is None:
+            raise ValueError("no model is loaded")
+        return self.session.model
+
+    def config(self) -> FinetuneConfig:
+        given = dict(pair.split("=", 1) for pair in self.options.set)
+        own = {"start": "scratch", "remember": 0.0} if self.way == "scratch" else {}
+        return FinetuneConfig.model_validate(
+            {"steps": self.options.steps, **own, **given}
+        )
+
+    def predict(self) -> None:
+        for opened in self.images:
+            run_now(self.session.predict_job(opened))
+
+    def next_place(self) -> tuple[OpenImage, Region] | None:
+        if self.way == "random":
+            return self._any_place()
+        session = self.session
+        if not session.places_fresh:
+            run_now(session.places_job())
+        found = session.next_place()
+        return None if found is None else (found[0], found[1].window)
+
+    def _any_place(self) -> tuple[OpenImage, Region] | None:
+        for _ in range(200):
+            opened = self.images[int(self.rng.integers(len(self.images)))]
+            shape = opened.corrections.shape
+            start = [int(self.rng.integers(max(n - PLACE, 0) + 1)) for n in shape]
+            window = tuple(
+                slice(s, min(s + PLACE, n)) for s, n in zip(start, shape, strict=True)
+            )
+            if opened.corrections.state[window].mean() < 0.3:
+                return opened, window
+        return None
+
+    def correct(self) -> None:
+        """Correct in the places of one round."""
+        for _ in range(self.options.places):
+            left = self.options.objects - self.corrected
+            place = self.next_place() if left > 0 else None
+            if place is None:
+                return
+            opened, window = place
+            truth = self.cases[self.images.index(opened)][1]
+            many = correct(opened, truth, window, min(self.options.most, left))
+            self.corrected += many
+
+    def learn(self) -> str:
+        """Fine-tune, keep what came of it, predict."""
+        if self.way == "plain":
+            self._learn_plainly()
+            said = ""
+        else:
+            result = run_now(self.session.finetune_job(self.config()))
+            self.steps += result.steps
+            draft = score(result.model, self.unseen)["ap50"]
+            said = f"{draft:.3f} {result.summary} | {result.verdict.why}"
+            if self.session.draft is not None and not result.honest:
+                self.session.keep()  # nothing is proved, but it looks better
+        self.predict()
+        return said
+
+    def _learn_plainly(self) -> None:
+        """Fine-tune on whole corrected layers as if they were the truth."""
+        model = self.model
+        examples = [
+            Example(o.image, np.array(o.corrections.labels), None, o.axes,
+                    np.zeros(o.corrections.shape, bool))
+            for o in self.images if o.corrections.tally()
+        ]  # fmt: skip
+        config = self.config().model_copy(
+            update={"teacher": 0.0, "remember": 0.0, "start": "current"}
+        )
+        result = drain(finetune_steps(model, examples, config))
+        self.steps += result.steps
+        self.session.set_model(result.model)
+
+
+def run(
+    kind: str, way: str, seed: int, options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Work through one session; give a row for each round."""
+    began = time.perf_counter()
+    rng = np.random.default_rng(seed)
+    source, unseen = KINDS[kind]()
+    unseen = unseen[: options.unseen]
+    cases = [source[i] for i in rng.permutation(len(source))[:IMAGES]]
+    known = [p.read() for p in spread(dsb_pairs("val", FLUORESCENCE))[: options.known]]
+    base = open_model(options.model)
+
+    def row(model: Model, objects: int, steps: int, said: str = "") -> dict[str, Any]:
+        found = score(model, unseen)
+        return {
+            "kind": kind, "way": way, "seed": seed, "objects": objects, "steps": steps,
+            **found, "known_ap50": score(model, known)["ap50"],
+            "seconds": round(time.perf_counter() - began), "said": said,
+        }  # fmt: skip
+
+    if way in ("all", "long"):
+        yield _with_all_masks(row, base, cases, way, seed, options)
+        return
+    if way == "forest":
+        yield from _with_forest(kind, cases, unseen, seed, options)
+        return
+    session = Session()
+    session.autosave = False
+    session.set_model(base, opening=Opening(options.model))
+    images = [
+        session.add_image(f"image {i}", image, "YXC" if image.ndim == 3 else "YX")
+        for i, (image, _) in enumerate(cases)
+    ]
+    work = Work(session, cases, unseen, images, rng, way, options)
+    work.predict()
+    yield row(base, 0, 0)
+    while work.corrected < options.objects:
+        had = work.corrected
+        work.correct()
+        if work.corrected == had and not work.next_place():
+            break
+        said = work.learn()
+        yield row(work.model, work.corrected, work.steps, said)
+
+
+def _with_all_masks(
+    row: Any, base: Model, cases: list[Case], way: str, seed: int,
+    options: argparse.Namespace,
+) -> dict[str, Any]:  # fmt: skip
+    """Train on all true masks of the images, for as many steps as a session makes."""
+    rounds = -(-options.objects // (options.places * options.most)) + 1
+    steps = options.steps * rounds * (4 if way == "long" else 1)
+    examples = [
+        Example(image, truth, None, None, np.zeros(truth.shape, bool))
+        for image, truth in cases
+    ]
+    config = FinetuneConfig(
+        steps=steps, start="current", teacher=0.0, remember=0.0, seed=seed,
+        evaluate_every=steps,
+    )  # fmt: skip
+    result = drain(finetune_steps(base, examples, config, Knowledge()))
+    objects = sum(len(np.unique(truth)) - 1 for _, truth in cases)
+    found: dict[str, Any] = row(result.model, objects, steps, result.summary)
+    return found
+
+
+def _with_forest(
+    kind: str, cases: list[Case], unseen: list[Case], seed: int,
+    options: argparse.Namespace,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Teach a pixel classifier the objects of random places, as many as others get.
+
+    Every pixel of an object and three pixels around it are given; nobody has to delete
+    what a model found wrongly, since there is none.
+    """
+    from skimage.feature import multiscale_basic_features
+    from sklearn.ensemble import RandomForestClassifier  # type: ignore[import-not-found]  # no dependency
+
+    def features(image: Any) -> NDArray[Any]:
+        colour = 2 if image.ndim == 3 else None
+        found: NDArray[Any] = multiscale_basic_features(
+            image, sigma_max=8, channel_axis=colour
+        )
+        return found
+
+    began = time.perf_counter()
+    rng = np.random.default_rng(seed)
+    left, inputs, answers = options.objects, [], []
+    for image, truth in cases:
+        ids = rng.permutation(np.unique(truth[truth > 0]))
+        chosen = ids[: min(-(-options.objects // len(cases)), left)]
+        left -= len(chosen)
+        objects = np.isin(truth, chosen)
+        around = ndimage.binary_dilation(objects, iterations=3)
+        known = objects | (around & (truth == 0))
+        inputs.append(features(image)[known])
+        answers.append(objects[known])
+    forest = RandomForestClassifier(
+        100, max_samples=0.3, min_samples_leaf=5, random_state=seed, n_jobs=1
+    )
+    forest.fit(np.concatenate(inputs), np.concatenate(answers))
+    counts = []
+    for image, truth in unseen:
+        table = features(image)
+        scores = forest.predict_proba(table.reshape(-1, table.shape[-1]))[:, 1]
+        foreground = scores.reshape(truth.shape).astype(np.float32)[np.newaxis]
+        labels = labels_from_scores(foreground, "foreground", PredictConfig())
+        counts.append(count(labels, truth))
+    yield {
+        "kind": kind, "way": "forest", "seed": seed, "objects": options.objects,
+        "steps": 0, "ap50": measures(pooled(counts))["ap50"],
+        "dice": float(np.mean([measures(one)["dice"] for one in counts])),
+        "known_ap50": float("nan"), "seconds": round(time.perf_counter() - began),
+        "said": "",
+    }  # fmt: skip
+
+
+# -- what comes of it
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the mean and 95 % interval of the last round, by kind and way."""
+    found = []
+    keys = dict.fromkeys((row["kind"], row["way"]) for row in rows)
+    for kind, way in keys:
+        last: dict[int, dict[str, Any]] = {}
+        for each in rows:
+            if (each["kind"], each["way"]) == (kind, way):
+                last[each["seed"]] = each
+        one = {"kind": kind, "way": way, "seeds": len(last)}
+        for key in ("objects", "steps", "ap50", "dice", "known_ap50"):
+            mean, half = interval([each[key] for each in last.values()])
+            one[key], one[f"{key} +-"] = mean, half
+        found.append(one)
+    return found
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Return the mean and half of its 95 % interval (Student's t)."""
+    from scipy import stats
+
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, float("nan")
+    spread_of_mean = stats.sem(values)
+    return mean, float(stats.t.ppf(0.975, len(values) - 1) * spread_of_mean)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Draw the curves of benchmarks/annotator.py: score against corrected objects.
+
+    python benchmarks/annotator.py --json annotator.json
+    QT_QPA_PLATFORM=offscreen python docs/make_curves.py annotator.json
+
+Each kind of image has its own picture, ``docs/images/annotator-<kind>.png``: a thin
+line for each seed, a thick one for their mean where there are several, and a dashed one
+for the mean of training on all true masks.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+from pyqtgraph.exporters import ImageExporter
+
+FOLDER = Path(__file__).parent / "images"
+COLORS = {
+    "ours": "#0072b2",
+    "random": "#e69f00",
+    "plain": "#cc79a7",
+    "scratch": "#009e73",
+}
+WORDS = {"ours": "places from Next", "random": "places by chance"}
+SIZE = (640, 400)  # pixels
+
+
+def main() -> None:
+    """Read the figures and draw a picture for each kind of image."""
+    rows = [
+        row
+        for path in sys.argv[1:]
+        for row in json.loads(Path(path).read_text())["rows"]
+    ]
+    application = pg.mkQApp()
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        draw(kind, [row for row in rows if row["kind"] == kind])
+    application.quit()
+
+
+def draw(kind: str, rows: list[dict[str, Any]]) -> None:
+    """Draw the curves of one kind of image."""
+    pg.setConfigOptions(background="w", foreground="k", antialias=True)
+    widget = pg.PlotWidget(title=f"nuclei-2d, corrected on {kind}")
+    widget.resize(*SIZE)
+    widget.addLegend(offset=(-10, -10))
+    widget.setLabel("bottom", "corrected objects")
+    widget.setLabel("left", "AP@0.5 on unseen images")
+    widget.getAxis("left").enableAutoSIPrefix(False)
+    widget.setYRange(0, 0.7)
+    for way, color in COLORS.items():
+        lines = curves([row for row in rows if row["way"] == way])
+        for line in lines:
+            widget.plot(
+                *line.T,
+                pen=pg.mkPen(color, width=1),
+                symbol="o",
+                symbolSize=5,
+                symbolBrush=color,
+            )
+        if lines:
+            at = np.linspace(0, min(line[-1, 0] for line in lines), 50)
+            mean = np.mean([np.interp(at, *line.T) for line in lines], axis=0)
+            widget.plot(
+                at, mean, pen=pg.mkPen(color, width=4), name=WORDS.get(way, way)
+            )
+    everything = [row["ap50"] for row in rows if row["way"] == "all"]
+    if everything:
+        pen = pg.mkPen("k", width=2, style=pg.QtCore.Qt.PenStyle.DashLine)
+        widget.addLine(y=float(np.mean(everything)), pen=pen)
+        widget.plot([], [], pen=pen, name="all true masks, as many steps")
+    widget.show()
+    ImageExporter(widget.plotItem).export(str(FOLDER / f"annotator-{kind}.png"))
+
+
+def curves(rows: list[dict[str, Any]]) -> list[np.ndarray]:
+    """Return (rounds, 2) of objects and score for each seed."""
+    found: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for row in rows:
+        found[row["seed"]].append((row["objects"], row["ap50"]))
+    return [np.array(points) for points in found.values()]
+
+
+if __name__ == "__main__":
+    main()
