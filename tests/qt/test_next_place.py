@@ -118,7 +118,7 @@ def test_the_button_flies_to_a_place_and_says_why(desk: Callable[..., Desk]) -> 
 
 def test_accepted_places_do_not_come_back(desk: Callable[..., Desk]) -> None:
     one = desk()
-    one.add(noise((200, 300)))
+    one.add(noise((400, 600)))
     _, place = one.next()
     one.hands.press("correct.accept_view")
     one.hands.predict()

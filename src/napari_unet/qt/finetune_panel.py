@@ -183,7 +183,8 @@ class FinetunePanel(Panel):
         if self.bench.layer_of(opened) is None:
             self.summary.setText(f"{said}{opened.name}, whose labels are not shown.")
             return
-        show_place(self.bench, opened, window_around(lost, opened.corrections.shape))
+        window = window_around(lost, opened.corrections.shape)
+        show_place(self.bench, opened, window, self.bench.image)
         self.summary.setText(
             f"{said}{opened.name} was found before, and is missed now."
         )

@@ -23,13 +23,21 @@ FILLS = 0.4  # of the canvas, on the side on which the place is longest
 USUAL = (600, 600)  # pixels of a canvas; napari tells it since 0.9
 
 
-def show_place(bench: Bench, opened: OpenImage, window: Region) -> None:
-    """Show a place of an image in the session; its layers become the chosen ones."""
+def show_place(
+    bench: Bench, opened: OpenImage, window: Region, before: Image | None
+) -> None:
+    """Show a place of an image in the session; its layers become the chosen ones.
+
+    Parameters
+    ----------
+    window : slices with numbers, over the axes of its labels
+    before : the image that was worked on; another one is brought up
+    """
     layer, image = bench.layer_of(opened), bench.image_of(opened)
     if layer is None:
         return
     viewer = bench.viewer
-    if image is not bench.image:
+    if image is not before:
         bring_up(viewer, image, layer)
         bench.choose_image(image)
     viewer.layers.selection.active = layer

@@ -99,11 +99,12 @@ class NextPlace(QObject):
             self._bench.try_now(self._panel.name, self._take)
 
     def _take(self) -> None:
+        before = self._bench.image
         found = self._bench.session.next_place()
         if found is None:
             raise UnetError(NOTHING_LEFT)
         opened, place = found
-        show_place(self._bench, opened, place.window)
+        show_place(self._bench, opened, place.window, before)
         self._bench.said.emit(self._panel.name, self._words(opened, place))
 
     def _words(self, opened: OpenImage, place: Place) -> str:
