@@ -37,7 +37,7 @@ from napari_unet import Example
 from napari_unet.engine.config import FinetuneConfig
 from napari_unet.engine.drain import drain
 from napari_unet.engine.finetune import Knowledge, finetune_steps
-from napari_unet.engine.lessons import Memory
+from napari_unet.engine.teaching import Memory
 from napari_unet.formats.bundled import bundled_memory
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from napari_unet.engine.commands import Command
 from napari_unet.engine.config import FinetuneConfig, RecallDone, StepDone
 from napari_unet.engine.drain import drain
 from napari_unet.engine.finetune import Knowledge, finetune_steps
-from napari_unet.engine.lessons import Memory
 from napari_unet.engine.sampling import Example
+from napari_unet.engine.teaching import Memory
 from napari_unet.engine.verdict import LostObject, Verdict
 from napari_unet.errors import TrainingError
 from napari_unet.jobs import run_now

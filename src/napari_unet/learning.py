@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from napari_unet.engine.config import FinetuneConfig
     from napari_unet.engine.finetune import FinetuneResult, Knowledge
     from napari_unet.engine.holdout import Roles
-    from napari_unet.engine.lessons import Memory
     from napari_unet.engine.model import Model
     from napari_unet.engine.protect import Snapshot
     from napari_unet.engine.recipe import Descent
     from napari_unet.engine.sampling import Example
+    from napari_unet.engine.teaching import Memory
     from napari_unet.recording import Given
     from napari_unet.steps import Preview, View
 
@@ -46,8 +46,8 @@ def memory_of(source: str) -> Memory | None:
     ----------
     source : its name; None is returned where there is no such model
     """
-    from napari_unet.engine.lessons import Memory
     from napari_unet.engine.sampling import Example
+    from napari_unet.engine.teaching import Memory
     from napari_unet.formats.bundled import bundled_memory
 
     pairs = bundled_memory(source)

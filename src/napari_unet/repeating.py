@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet.engine.finetune import FinetuneResult, FinetuneSteps, Knowledge
-    from napari_unet.engine.lessons import Memory
     from napari_unet.engine.model import Model
     from napari_unet.engine.recipe import (
         Account,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         TaughtImage,
     )
     from napari_unet.engine.sampling import Example
+    from napari_unet.engine.teaching import Memory
 
 
 @dataclass(frozen=True)

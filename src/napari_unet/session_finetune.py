@@ -19,8 +19,8 @@ from napari_unet.session_holdout import HoldoutSession
 if TYPE_CHECKING:
     from napari_unet.engine.config import FinetuneConfig
     from napari_unet.engine.finetune import FinetuneResult, Knowledge
-    from napari_unet.engine.lessons import Memory
     from napari_unet.engine.pace import Pace
+    from napari_unet.engine.teaching import Memory
     from napari_unet.engine.verdict import LostObject
     from napari_unet.opened import OpenImage
     from napari_unet.steps import View

@@ -17,9 +17,9 @@ from napari_unet.engine.finetune import (
     finetune_steps,
     in_words,
 )
-from napari_unet.engine.lessons import Memory
 from napari_unet.engine.metrics import count
 from napari_unet.engine.sampling import Example
+from napari_unet.engine.teaching import Memory
 from napari_unet.errors import TrainingError
 from tiny import nuclei, tiny_model
 

@@ -14,9 +14,9 @@ from napari_unet.engine.config import FinetuneConfig, PredictConfig
 from napari_unet.engine.drain import drain
 from napari_unet.engine.finetune import Knowledge, finetune_steps
 from napari_unet.engine.kinds import Gate, describe, gate_between
-from napari_unet.engine.lessons import Memory
 from napari_unet.engine.model import Elder
 from napari_unet.engine.sampling import Example
+from napari_unet.engine.teaching import Memory
 from tiny import nuclei, tiny_model
 
 CONFIG = FinetuneConfig(steps=2, batch=1, crop=32, augment=False, start="current")

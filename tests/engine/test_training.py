@@ -13,15 +13,11 @@ import torch
 from napari_unet.engine.commands import Command
 from napari_unet.engine.config import EpochDone, StepDone, TrainConfig
 from napari_unet.engine.drain import drain
+from napari_unet.engine.learner import Lesson, Manner
 from napari_unet.engine.model import new_model
 from napari_unet.engine.sampling import Example, planes
-from napari_unet.engine.training import (
-    Lesson,
-    fit_steps,
-    headline,
-    score_planes,
-    train_steps,
-)
+from napari_unet.engine.scoring import headline, score_planes
+from napari_unet.engine.training import fit_steps, train_steps
 from napari_unet.errors import TrainingError
 from tiny import nuclei, tiny_model, tiny_spec
 
@@ -192,7 +188,7 @@ def test_frozen_batch_norm_keeps_its_statistics() -> None:
     training = planes(Example(*nuclei()), model.spec)
     for learns in (True, False):
         steps = fit_steps(
-            model, Lesson(training), config(), lambda _: 0.5, norm_learns=learns
+            model, Lesson(training), config(), lambda _: 0.5, None, Manner(learns)
         )
         after = drain(steps).model.network.get_buffer(STATISTIC)
         same = torch.equal(after, model.network.get_buffer(STATISTIC))

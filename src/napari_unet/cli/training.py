@@ -266,7 +266,7 @@ def _fit(
 
 def _measured(model: "Model", held: "Sequence[Example]") -> dict[str, float]:
     from napari_unet.engine.sampling import all_planes
-    from napari_unet.engine.training import score_planes
+    from napari_unet.engine.scoring import score_planes
 
     return score_planes(model, all_planes(held, model.spec))
 

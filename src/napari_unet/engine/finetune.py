@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet.engine.commands import Learn
 from napari_unet.engine.config import (
     EpochDone,
     FinetuneConfig,
@@ -16,41 +15,27 @@ from napari_unet.engine.config import (
 )
 from napari_unet.engine.drain import drain
 from napari_unet.engine.kinds import describe, gate_between
-from napari_unet.engine.lessons import (
-    course_of,
-    lesson_of,
-    overall,
-    taught_elsewhere,
-    trust,
-    with_hard_places,
-)
+from napari_unet.engine.lessons import course_of
 from napari_unet.engine.metrics import measures
-from napari_unet.engine.model import FROZEN, Elder, new_model
-from napari_unet.engine.pace import TRIAL
+from napari_unet.engine.model import FROZEN, Elder
 from napari_unet.engine.spec import OBJECTS
-from napari_unet.engine.training import count_planes, fit_steps
+from napari_unet.engine.starts import STARTS, fit_from_best
+from napari_unet.engine.teaching import Teaching
 from napari_unet.engine.verdict import Verdict, judge, standing
 from napari_unet.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_unet.engine.lessons import Course, Memory
+    from napari_unet.engine.commands import Learn
     from napari_unet.engine.metrics import Counts
     from napari_unet.engine.model import Model
     from napari_unet.engine.pace import Pace
     from napari_unet.engine.recipe import Recipe
     from napari_unet.engine.sampling import Example, Plane
-    from napari_unet.engine.training import FitSteps, Fitted, Lesson, Scorer
+    from napari_unet.engine.teaching import Memory
 
 SURE = 0.95  # of the images of the old kind: an elder that gets them is enough
-POOR = 0.3  # a model that is this wrong on corrections may be no better than none
-STARTS = {
-    "current": "the version in use",
-    "draft": "the last draft",
-    "base": "the model as it was loaded",
-    "scratch": "random weights",
-}
 
 
 @dataclass(frozen=True)
@@ -183,9 +168,9 @@ def finetune_steps(
             recalled = yield from known.memory.steps(base)
     before = standing(model, course, measuring)
     reference = before if base is model else standing(base, course, measuring)
-    teach = _Teaching(model, course, recalled, config)
+    teach = Teaching(model, course, recalled, config)
     starts = {"current": model, "base": base, "draft": known.draft}
-    start, fitted = yield from _fit(starts, course, teach, config)
+    start, fitted = yield from fit_from_best(starts, course, teach, config)
     tuned = replace(fitted.model, elder=elder)
     after = standing(tuned, course, measuring)
     verdict = judge(
@@ -261,127 +246,6 @@ def is_sure(elder: Elder, old: Sequence[Plane]) -> bool:
     """
     theirs = [elder.gate.is_old(describe(plane.image)) for plane in old]
     return bool(np.mean(theirs) >= SURE)
-
-
-class _Teaching:
-    """Gives lessons: corrections, the teacher elsewhere, hard places more often."""
-
-    def __init__(
-        self, model: Model, course: Course, memory: Sequence[Plane],
-        config: FinetuneConfig,
-    ) -> None:  # fmt: skip
-        self.teacher = model
-        self.course = course
-        self.memory = memory
-        self.config = config
-        self.trusted = 0.0
-        self.planes = self._prepared(course)
-
-    def _prepared(self, course: Course) -> list[Plane]:
-        """Return the planes to learn from; the teacher is followed elsewhere."""
-        if self.config.teacher <= 0:
-            return course.training
-        both = course.training + (course.checking if course.honest else [])
-        self.trusted = trust(self.teacher, both)
-        return taught_elsewhere(course.training, self.teacher)
-
-    def __call__(self, model: Model, more: Learn | None = None) -> Lesson:
-        """Return what a model is to learn next."""
-        if more is not None:
-            course = course_of(more.examples, model, self.config)
-            self.planes = self._prepared(course)
-        hard = with_hard_places(self.planes, model)
-        return lesson_of(hard, self.memory, self.config, self.trusted)
-
-
-def _fit(
-    starts: dict[str, Model | None], course: Course, teach: _Teaching,
-    config: FinetuneConfig,
-) -> Generator[Any, Any, tuple[str, Fitted]]:  # fmt: skip
-    """Choose a start and train from it; steps are numbered from the first trial on."""
-
-    def score(current: Model) -> float:
-        return overall(measures(count_planes(current, course.checking)), current.spec)
-
-    def train(begin: Model, settings: FinetuneConfig, compete: bool) -> FitSteps:
-        return fit_steps(
-            begin, teach(begin), settings, score, teach=teach,
-            norm_learns=config.norm_learns, average=True, compete=compete,
-        )  # fmt: skip
-
-    candidates = _candidates(starts, score, teach, config)
-    if len(candidates) == 1:
-        ((start, chosen),) = candidates.items()
-        return start, (yield from train(chosen, config, course.honest))
-    trial = max(round(TRIAL * config.steps), 1)
-    short = config.model_copy(update={"steps": trial, "evaluate_every": trial})
-    whole = _Whole(config.steps + trial * len(candidates))
-    tried: dict[str, tuple[float, Model]] = {}
-    for start, candidate in candidates.items():
-        fitted = yield from whole.part(train(candidate, short, False), trial)
-        if fitted.stopped:
-            return start, fitted
-        tried[start] = fitted.score, fitted.model
-    start = max(tried, key=lambda each: tried[each][0])
-    best = train(tried[start][1], config, True)
-    return start, (yield from whole.part(best, config.steps, last=True))
-
-
-class _Whole:
-    """Runs trials and what follows them as one training.
-
-    Parameters
-    ----------
-    total : steps of all parts
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.done = 0
-        self._learn: Learn | None = None  # waits for the last part
-
-    def part(self, steps: FitSteps, planned: int, *, last: bool = False) -> FitSteps:
-        """Run a part, its steps numbered as those of the whole."""
-        answer: object = None
-        while True:
-            try:
-                event = steps.send(answer)
-            except StopIteration as end:
-                return self._ended(end.value)
-            total = self.total + max(event.total - planned, 0)
-            answer = yield replace(event, step=event.step + self.done, total=total)
-            if isinstance(answer, Learn):
-                self._learn, answer = answer, None
-            if last and answer is None and self._learn is not None:
-                answer, self._learn = self._learn, None
-
-    def _ended(self, fitted: Fitted) -> Fitted:
-        before, self.done = self.done, self.done + fitted.steps
-        learnt = tuple((step + before, learn) for step, learn in fitted.learnt)
-        return replace(fitted, steps=self.done, learnt=learnt)
-
-
-def _candidates(
-    starts: dict[str, Model | None], score: Scorer, teach: _Teaching,
-    config: FinetuneConfig,
-) -> dict[str, Model]:  # fmt: skip
-    """Return the starts that are to be tried."""
-    model = starts["current"]
-    if model is None:
-        raise ValueError("there is no current model")
-    scratch = new_model(model.spec, config.seed).to(model.device)
-    if config.start != "auto":
-        return {config.start: {**starts, "scratch": scratch}[config.start] or model}
-    wanted = {"current": model}
-    if not teach.course.honest:
-        return wanted
-    for name in ("base", "draft"):
-        other = starts[name]
-        if other is not None and other is not model:
-            wanted[name] = other
-    if not teach.memory and score(model) < POOR:
-        wanted["scratch"] = scratch
-    return wanted
 
 
 def with_verdict(

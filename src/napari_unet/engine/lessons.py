@@ -9,30 +9,22 @@ import numpy as np
 from scipy import ndimage
 
 from napari_unet.engine.blocks import everything
-from napari_unet.engine.config import PredictConfig, RecallDone
 from napari_unet.engine.holdout import Roles, blocks_with, reach_of, role_masks
-from napari_unet.engine.instances import labels_from_scores
-from napari_unet.engine.metrics import measures
 from napari_unet.engine.sampling import all_planes
 from napari_unet.engine.sites import Fresh, give_roles
-from napari_unet.engine.training import Lesson, count_planes, headline, plane_scores
 from napari_unet.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from napari_unet.engine.config import FinetuneConfig
     from napari_unet.engine.model import Model
     from napari_unet.engine.sampling import Example, Plane
-    from napari_unet.engine.spec import ModelSpec
 
 FEWEST_PIXELS = 30  # supervised; fewer teach nothing
 GRID = 64  # pixels; corrections further apart than the margin are pieces of their own
-LARGEST = 2**22  # pixels in all whose errors are looked at again after each check
-EVERY = 5  # one of so many remembered images only measures what was forgotten
-SIZE = 15  # pixels over which an error makes its surroundings hard
 
 
 @dataclass(frozen=True)
@@ -200,124 +192,3 @@ def with_spread_targets(plane: Plane) -> Plane:
         plane.supervised[0] == 0, return_distances=False, return_indices=True
     )
     return replace(plane, targets=plane.targets[(slice(None), *nearest)])
-
-
-# -- teachers
-
-
-def taught(plane: Plane, teacher: Model, where: NDArray[np.float32]) -> Plane:
-    """Return a plane with the scores of a teacher.
-
-    Parameters
-    ----------
-    plane : any
-    teacher : the model that is followed
-    where : (1, [Z,] Y, X) float32, 1 where it is followed
-    """
-    return replace(plane, teacher=plane_scores(teacher, plane.image), follow=where)
-
-
-def taught_elsewhere(planes: Sequence[Plane], teacher: Model) -> list[Plane]:
-    """Return planes in which the teacher is followed where nothing was corrected."""
-    found = []
-    for plane in planes:
-        corrected = plane.supervised
-        if plane.held is not None:
-            corrected = np.maximum(corrected, plane.held)
-        found.append(taught(plane, teacher, 1 - corrected))
-    return found
-
-
-class Memory:
-    """Images of the kind that a model was trained on, so that it stays good at them.
-
-    Parameters
-    ----------
-    examples : with the truth, which only measures what was forgotten
-    """
-
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self.examples = examples
-        self._spec: ModelSpec | None = None
-        self._every: list[Plane] = []  # of a model of this spec
-        self._teacher: Model | None = None
-        self._recalled: list[Plane] = []  # with the scores of the teacher
-
-    def planes(self, spec: ModelSpec) -> tuple[list[Plane], list[Plane]]:
-        """Return what is learnt, without a teacher's scores, and what only measures."""
-        if self._spec != spec:
-            self._spec, self._every = spec, all_planes(self.examples, spec)
-        learnt = [p for number, p in enumerate(self._every) if number % EVERY]
-        return learnt, self._every[::EVERY]
-
-    def steps(self, teacher: Model) -> Generator[RecallDone, Any, list[Plane]]:
-        """Return what is learnt, with a teacher's scores.
-
-        Of a teacher they are computed once, also if that is broken off.
-
-        Yields
-        ------
-        RecallDone
-        """
-        learnt, _ = self.planes(teacher.spec)
-        if self._teacher is not teacher:
-            self._teacher, self._recalled = teacher, []
-        for plane in learnt[len(self._recalled) :]:
-            self._recalled.append(_recalled(plane, teacher))
-            yield RecallDone(len(self._recalled), len(learnt))
-        return self._recalled
-
-
-def _recalled(plane: Plane, teacher: Model) -> Plane:
-    """Return a plane of which only the teacher's scores are learnt."""
-    everywhere = np.ones_like(plane.supervised)
-    found = taught(plane, teacher, everywhere)
-    return replace(found, supervised=np.zeros_like(everywhere))
-
-
-def trust(model: Model, planes: Sequence[Plane]) -> float:
-    """Return how right a model is where the user looked, 0 to 1."""
-    return overall(measures(count_planes(model, planes)), model.spec)
-
-
-def overall(measured: dict[str, float], spec: ModelSpec) -> float:
-    """Return the one number that fine-tuning follows, 0 to 1.
-
-    Half of it is the overlap: of few objects it tells more than how many are found.
-    """
-    return 0.5 * (headline(measured, spec.output) + measured["dice"])
-
-
-# -- hard places
-
-
-def with_hard_places(planes: Sequence[Plane], model: Model) -> list[Plane]:
-    """Return planes that know how wrong a model is on their supervised pixels.
-
-    Beyond LARGEST pixels in all, planes are left as they are.
-    """
-    found, room = [], LARGEST
-    for plane in planes:
-        room -= plane.labels.size
-        found.append(plane if room < 0 else _with_errors(plane, model))
-    return found
-
-
-def _with_errors(plane: Plane, model: Model) -> Plane:
-    scores = plane_scores(model, plane.image)
-    predicted = labels_from_scores(scores, model.spec.output, PredictConfig())
-    if model.spec.gives_objects:
-        wrong = (predicted > 0) != (plane.labels > 0)
-    else:
-        wrong = predicted != plane.labels
-    errors = wrong * plane.supervised[0]
-    spread = ndimage.uniform_filter(errors.astype(np.float32), SIZE, mode="constant")
-    return replace(plane, hard=np.minimum(3 * spread, 1)[np.newaxis])
-
-
-def lesson_of(
-    planes: Sequence[Plane], memory: Sequence[Plane], config: FinetuneConfig,
-    trusted: float,
-) -> Lesson:  # fmt: skip
-    """Return a lesson; the teacher counts as much as it can be trusted."""
-    return Lesson(planes, memory, config.teacher * trusted, config.remember)

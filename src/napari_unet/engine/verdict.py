@@ -10,9 +10,8 @@ from scipy import ndimage
 
 from napari_unet.engine.config import PredictConfig
 from napari_unet.engine.instances import labels_from_scores
-from napari_unet.engine.lessons import overall
 from napari_unet.engine.metrics import matched, measures, mostly, pooled
-from napari_unet.engine.training import count_planes, plane_scores
+from napari_unet.engine.scoring import count_planes, overall, plane_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

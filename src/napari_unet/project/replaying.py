@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_unet.engine.lessons import Memory
     from napari_unet.engine.model import Model
     from napari_unet.engine.recipe import Account, Machine, TaughtImage
+    from napari_unet.engine.teaching import Memory
     from napari_unet.io.project import ImageEntry, VersionEntry
     from napari_unet.repeating import Larder
 

@@ -1,0 +1,171 @@
+"""Lessons: the corrections, a teacher elsewhere, memory, hard places more often."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from napari_unet.engine.config import PredictConfig, RecallDone
+from napari_unet.engine.instances import labels_from_scores
+from napari_unet.engine.learner import Lesson
+from napari_unet.engine.lessons import course_of
+from napari_unet.engine.sampling import all_planes
+from napari_unet.engine.scoring import plane_scores, trust
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_unet.engine.commands import Learn
+    from napari_unet.engine.config import FinetuneConfig
+    from napari_unet.engine.lessons import Course
+    from napari_unet.engine.model import Model
+    from napari_unet.engine.sampling import Example, Plane
+    from napari_unet.engine.spec import ModelSpec
+
+LARGEST = 2**22  # pixels in all whose errors are looked at again after each check
+EVERY = 5  # one of so many remembered images only measures what was forgotten
+SIZE = 15  # pixels over which an error makes its surroundings hard
+
+
+class Teaching:
+    """Gives lessons: corrections, the teacher elsewhere, hard places more often."""
+
+    def __init__(
+        self, model: Model, course: Course, memory: Sequence[Plane],
+        config: FinetuneConfig,
+    ) -> None:  # fmt: skip
+        self.teacher = model
+        self.course = course
+        self.memory = memory
+        self.config = config
+        self.trusted = 0.0
+        self.planes = self._prepared(course)
+
+    def _prepared(self, course: Course) -> list[Plane]:
+        """Return the planes to learn from; the teacher is followed elsewhere."""
+        if self.config.teacher <= 0:
+            return course.training
+        both = course.training + (course.checking if course.honest else [])
+        self.trusted = trust(self.teacher, both)
+        return taught_elsewhere(course.training, self.teacher)
+
+    def __call__(self, model: Model, more: Learn | None = None) -> Lesson:
+        """Return what a model is to learn next."""
+        if more is not None:
+            course = course_of(more.examples, model, self.config)
+            self.planes = self._prepared(course)
+        hard = with_hard_places(self.planes, model)
+        return lesson_of(hard, self.memory, self.config, self.trusted)
+
+
+# -- teachers
+
+
+def taught(plane: Plane, teacher: Model, where: NDArray[np.float32]) -> Plane:
+    """Return a plane with the scores of a teacher.
+
+    Parameters
+    ----------
+    plane : any
+    teacher : the model that is followed
+    where : (1, [Z,] Y, X) float32, 1 where it is followed
+    """
+    return replace(plane, teacher=plane_scores(teacher, plane.image), follow=where)
+
+
+def taught_elsewhere(planes: Sequence[Plane], teacher: Model) -> list[Plane]:
+    """Return planes in which the teacher is followed where nothing was corrected."""
+    found = []
+    for plane in planes:
+        corrected = plane.supervised
+        if plane.held is not None:
+            corrected = np.maximum(corrected, plane.held)
+        found.append(taught(plane, teacher, 1 - corrected))
+    return found
+
+
+class Memory:
+    """Images of the kind that a model was trained on, so that it stays good at them.
+
+    Parameters
+    ----------
+    examples : with the truth, which only measures what was forgotten
+    """
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples = examples
+        self._spec: ModelSpec | None = None
+        self._every: list[Plane] = []  # of a model of this spec
+        self._teacher: Model | None = None
+        self._recalled: list[Plane] = []  # with the scores of the teacher
+
+    def planes(self, spec: ModelSpec) -> tuple[list[Plane], list[Plane]]:
+        """Return what is learnt, without a teacher's scores, and what only measures."""
+        if self._spec != spec:
+            self._spec, self._every = spec, all_planes(self.examples, spec)
+        learnt = [p for number, p in enumerate(self._every) if number % EVERY]
+        return learnt, self._every[::EVERY]
+
+    def steps(self, teacher: Model) -> Generator[RecallDone, Any, list[Plane]]:
+        """Return what is learnt, with a teacher's scores.
+
+        Of a teacher they are computed once, also if that is broken off.
+
+        Yields
+        ------
+        RecallDone
+        """
+        learnt, _ = self.planes(teacher.spec)
+        if self._teacher is not teacher:
+            self._teacher, self._recalled = teacher, []
+        for plane in learnt[len(self._recalled) :]:
+            self._recalled.append(_recalled(plane, teacher))
+            yield RecallDone(len(self._recalled), len(learnt))
+        return self._recalled
+
+
+def _recalled(plane: Plane, teacher: Model) -> Plane:
+    """Return a plane of which only the teacher's scores are learnt."""
+    everywhere = np.ones_like(plane.supervised)
+    found = taught(plane, teacher, everywhere)
+    return replace(found, supervised=np.zeros_like(everywhere))
+
+
+# -- hard places
+
+
+def with_hard_places(planes: Sequence[Plane], model: Model) -> list[Plane]:
+    """Return planes that know how wrong a model is on their supervised pixels.
+
+    Beyond LARGEST pixels in all, planes are left as they are.
+    """
+    found, room = [], LARGEST
+    for plane in planes:
+        room -= plane.labels.size
+        found.append(plane if room < 0 else _with_errors(plane, model))
+    return found
+
+
+def _with_errors(plane: Plane, model: Model) -> Plane:
+    scores = plane_scores(model, plane.image)
+    predicted = labels_from_scores(scores, model.spec.output, PredictConfig())
+    if model.spec.gives_objects:
+        wrong = (predicted > 0) != (plane.labels > 0)
+    else:
+        wrong = predicted != plane.labels
+    errors = wrong * plane.supervised[0]
+    spread = ndimage.uniform_filter(errors.astype(np.float32), SIZE, mode="constant")
+    return replace(plane, hard=np.minimum(3 * spread, 1)[np.newaxis])
+
+
+def lesson_of(
+    planes: Sequence[Plane], memory: Sequence[Plane], config: FinetuneConfig,
+    trusted: float,
+) -> Lesson:  # fmt: skip
+    """Return a lesson; the teacher counts as much as it can be trusted."""
+    return Lesson(planes, memory, config.teacher * trusted, config.remember)
