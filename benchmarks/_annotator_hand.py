@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
+from napari_unet.engine.metrics import count, measures
 from napari_unet.engine.protect import EDITED
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ class Fault:
 
 
 def faults(labels: NDArray[Any], truth: NDArray[Any], window: Region) -> list[Fault]:
-    """Return what is wrong in a window, the worst first, then from its middle on."""
+    """Return what is wrong in a window, the worst first, what is missed before what is
+    too much, and then from its middle on.
+    """
     middle = np.array([(s.start + s.stop) / 2 for s in window])
     wrong = [n for n in _seen(labels, window) if _best(n, labels, truth)[1] < RIGHT]
     found: list[Fault] = []
@@ -59,7 +62,7 @@ def faults(labels: NDArray[Any], truth: NDArray[Any], window: Region) -> list[Fa
             places = np.argwhere(labels[window] == number) + [s.start for s in window]
             away = float(np.abs(places - middle).max(axis=1).min())
             found.append(Fault(0, (int(number),), 0.0, away))
-    return sorted(found, key=lambda fault: (round(fault.iou, 1), fault.away))
+    return sorted(found, key=lambda f: (round(f.iou, 1), not f.truth, f.away))
 
 
 def _seen(labels: NDArray[Any], window: Region) -> list[int]:
@@ -78,6 +81,12 @@ def _best(number: int, its: NDArray[Any], others: NDArray[Any]) -> tuple[int, fl
         if other and both > iou:
             best, iou = int(other), float(both)
     return best, iou
+
+
+def seen_as_right(labels: NDArray[Any], truth: NDArray[Any], window: Region) -> float:
+    """Return how right labels look in a window, 0 to 1: the objects and their area."""
+    measured = measures(count(labels[window], truth[window]))
+    return 0.5 * (measured["ap50"] + measured["dice"])
 
 
 def correct(opened: OpenImage, truth: NDArray[Any], window: Region, most: int) -> int:

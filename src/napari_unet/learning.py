@@ -17,7 +17,7 @@ from napari_unet.engine.holdout import role_masks
 from napari_unet.engine.pace import Clock, pixels_of
 from napari_unet.engine.protect import ACCEPTED
 from napari_unet.errors import UnetError
-from napari_unet.steps import preview_of
+from napari_unet.steps import IN_TRAINING, preview_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -219,7 +219,7 @@ class _Live:
         if self.view is None or now < self._next:
             return None
         try:
-            preview = drain(preview_of(0, event.model, self.view))
+            preview = drain(preview_of(IN_TRAINING, event.model, self.view))
         except UnetError as error:  # of the image that happens to be in view
             log.info("no preview of %s: %s", self.view.name, error)
             self.view = None

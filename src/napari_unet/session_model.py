@@ -11,6 +11,7 @@ from napari_unet.formats.interrupt import Interrupt
 from napari_unet.jobs import Job
 from napari_unet.opened_model import Opening, OpenModel, Version
 from napari_unet.steps import (
+    DRAFT,
     compare_on,
     load_from,
     look_at,
@@ -232,6 +233,26 @@ class ModelSession:
             f"Previewing version {number} on {view.name}",
             preview_of(number, model, view), 0, self.previewed.emit,
             interrupt=model.network.interrupt,
+        )  # fmt: skip
+
+    def preview_draft_job(self, view: View) -> Job[Preview]:
+        """Predict a part of an image with the draft; no labels change.
+
+        Parameters
+        ----------
+        view : where and how; ``previewed`` tells the result, its number is ``DRAFT``
+
+        Raises
+        ------
+        UnetError
+            If there is no draft.
+        """
+        if self.draft is None:
+            raise UnetError("There is no draft to look at: fine-tune first.")
+        model = self.draft.model
+        return Job(
+            f"Looking at the draft on {view.name}", preview_of(DRAFT, model, view), 0,
+            self.previewed.emit, interrupt=model.network.interrupt,
         )  # fmt: skip
 
     def compare_job(

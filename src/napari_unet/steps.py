@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 2**30  # scores kept for the sliders
 OUTLINE = 2  # pixels, of previews
+IN_TRAINING, DRAFT = 0, -1  # numbers of previews that are of no version
 MOST_READINGS = 6  # that a look tries; each opens the file again
 
 
@@ -218,7 +219,7 @@ class Preview:
     Attributes
     ----------
     name : of the image
-    number : of the version
+    number : of the version; or ``IN_TRAINING`` or ``DRAFT``
     labels : int32, of ``window``
     outline : uint8, their edges; see ``engine.compare.outlines``
     window : slices over the image's axes without channels

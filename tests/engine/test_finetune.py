@@ -19,6 +19,7 @@ from napari_unet.engine.finetune import (
 )
 from napari_unet.engine.metrics import count
 from napari_unet.engine.sampling import Example
+from napari_unet.engine.starts import FEW, doubt_of
 from napari_unet.engine.teaching import Memory
 from napari_unet.errors import TrainingError
 from tiny import nuclei, tiny_model
@@ -278,6 +279,21 @@ def test_the_better_start_is_found_by_held_out_corrections_and_said() -> None:
     result = drain(finetune_steps(bad, examples, config, Knowledge(good)))
     assert result.start == "base"
     assert "the model as it was loaded" in result.summary
+
+
+def test_what_throws_learning_away_must_be_better_by_a_standard_error() -> None:
+    assert doubt_of("base", 4) == doubt_of("scratch", 4) == 0.25
+    assert doubt_of("base", 25) == 0.1
+    assert doubt_of("current", 4) == doubt_of("draft", 4) == 0
+
+
+@pytest.mark.parametrize(("objects", "kept"), [(FEW - 1, False), (16, True)])
+def test_few_held_out_objects_do_not_choose_between_checks(objects, kept) -> None:
+    good = finetune(tiny_model(), [learnt(example(16))], config=LONG).model
+    ruinous = QUICK.model_copy(update={"learning_rate": 0.1, "steps": 4})
+    examples = [learnt(example(9)), held(example(objects))]
+    result = finetune(good, examples, config=ruinous)
+    assert torch.equal(weights(result.model), weights(good)) is kept
 
 
 def test_the_same_inputs_give_the_same_weights() -> None:

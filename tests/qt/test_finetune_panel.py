@@ -18,6 +18,7 @@ from napari_unet.qt import finetune_live, finetune_panel, previews
 from napari_unet.qt.finetune_panel import FinetunePanel, window_around
 from napari_unet.qt.finetune_words import pixels_in_words, roughly
 from napari_unet.qt.layers import camera_of
+from napari_unet.steps import DRAFT
 from tiny import nuclei, tiny_model
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def test_a_better_one_goes_live_by_itself(ready, tmp_path) -> None:
     assert one.text("finetune").startswith("Version 2 is live: finds ")
     assert "held-out objects, before" in one.text("finetune")
     assert "version 2" in one.text("model")
-    assert "no fine-tuning has finished" in one.find("finetune.keep").toolTip()
+    assert "there is no draft" in one.find("finetune.keep").toolTip()
     one.press("finetune.revert")
     assert number(one) == 1
     assert [each.number for each in one.bench.session.versions] == [1, 2]
@@ -193,6 +194,21 @@ def test_one_that_is_not_better_stays_a_draft_and_says_why(ready) -> None:
     assert one.text("finetune").startswith("Version 2 in use: finds ")
     one.press("finetune.revert")
     assert number(one) == 1
+
+
+def test_a_draft_can_be_looked_at_before_it_is_kept(ready) -> None:
+    one = ready()
+    finish(one)
+    labels = one.bench.session.images[0].corrections.labels
+    before = np.array(labels)
+    one.press("finetune.see_draft")
+    one.wait_idle()
+    assert previews.shown_as(one.bench.viewer, DRAFT) is not None
+    assert "A draft, not in use, because it gains nothing" in one.text("finetune")
+    assert one.text("finetune").endswith("outlined; your labels are as they were.")
+    np.testing.assert_array_equal(np.array(labels), before)
+    one.press("finetune.revert")
+    assert previews.shown(one.bench.viewer) is None
 
 
 def test_a_draft_can_be_dropped(ready) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from napari_unet.engine.blocks import everything
-from napari_unet.engine.holdout import Roles, blocks_with, reach_of, role_masks
+from napari_unet.engine.holdout import BLOCK, Roles, blocks_with, reach_of, role_masks
+from napari_unet.engine.metrics import mostly
 from napari_unet.engine.sampling import all_planes
 from napari_unet.engine.sites import Fresh, give_roles
 from napari_unet.errors import TrainingError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.config import FinetuneConfig
     from napari_unet.engine.model import Model
     from napari_unet.engine.sampling import Example, Plane
+    from napari_unet.engine.spec import ModelSpec
 
 FEWEST_PIXELS = 30  # supervised; fewer teach nothing
 GRID = 64  # pixels; corrections further apart than the margin are pieces of their own
@@ -42,6 +44,13 @@ class Course:
     training: list[Plane]
     checking: list[Plane]
     honest: bool
+
+    def evidence(self, spec: ModelSpec) -> int:
+        """Return of how many objects scores are, or of blocks, where there are none."""
+        if not spec.gives_objects:
+            return int(sum(p.supervised[0].sum() for p in self.checking) // BLOCK**2)
+        trusted = [mostly(p.labels, p.supervised[0] > 0) for p in self.checking]
+        return int(sum(np.count_nonzero(np.unique(labels)) for labels in trusted))
 
 
 def course_of(

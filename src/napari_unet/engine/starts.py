@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from napari_unet.engine.training import FitSteps, Fitted, Scorer
 
 POOR = 0.3  # a model that is this wrong on corrections may be no better than none
+FEW = 10  # held-out objects; a choice between checks of a training by fewer is chance
+LEARNT = ("current", "draft")  # starts from which nothing that was learnt gets lost
 STARTS = {
     "current": "the version in use",
     "draft": "the last draft",
@@ -35,7 +38,12 @@ def fit_from_best(
     starts: dict[str, Model | None], course: Course, teach: Teaching,
     config: FinetuneConfig,
 ) -> Generator[Any, Any, tuple[str, Fitted]]:  # fmt: skip
-    """Choose a start and train from it; steps are numbered from the first trial on."""
+    """Choose a start and train from it; steps are numbered from the first trial on.
+
+    What would throw away all that was learnt must be better by a standard error of
+    the held-out score. Of few held-out objects the last weights are kept, which are
+    an average, and not those of the check that scored best.
+    """
 
     def score(current: Model) -> float:
         return overall(measures(count_planes(current, course.checking)), current.spec)
@@ -46,10 +54,12 @@ def fit_from_best(
             Manner(config.norm_learns, average=True, compete=compete),
         )  # fmt: skip
 
+    known = course.evidence(teach.teacher.spec)
+    enough = course.honest and known >= FEW
     candidates = _candidates(starts, score, teach, config)
     if len(candidates) == 1:
         ((start, chosen),) = candidates.items()
-        return start, (yield from train(chosen, config, course.honest))
+        return start, (yield from train(chosen, config, enough))
     trial = max(round(TRIAL * config.steps), 1)
     short = config.model_copy(update={"steps": trial, "evaluate_every": trial})
     whole = _Whole(config.steps + trial * len(candidates))
@@ -58,10 +68,21 @@ def fit_from_best(
         fitted = yield from whole.part(train(candidate, short, False), trial)
         if fitted.stopped:
             return start, fitted
-        tried[start] = fitted.score, fitted.model
+        tried[start] = fitted.score - doubt_of(start, known), fitted.model
     start = max(tried, key=lambda each: tried[each][0])
-    best = train(tried[start][1], config, True)
+    best = train(tried[start][1], config, enough)
     return start, (yield from whole.part(best, config.steps, last=True))
+
+
+def doubt_of(start: str, objects: int) -> float:
+    """Return by how much a start must score better, 0 to 1.
+
+    Parameters
+    ----------
+    start : a key of STARTS
+    objects : of which the score is; its standard error is a half by their root at most
+    """
+    return 0.0 if start in LEARNT else 0.5 / math.sqrt(max(objects, 1))
 
 
 class _Whole:

@@ -11,13 +11,15 @@ from napari_unet.errors import UnetError
 from napari_unet.learning import Watch
 from napari_unet.qt import previews
 from napari_unet.qt.layers import camera_of, stroke_goes_on
+from napari_unet.steps import DRAFT
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from napari_unet.engine.model import Model
     from napari_unet.learning import PreviewDone
     from napari_unet.qt.bench import Bench
-    from napari_unet.steps import View
+    from napari_unet.steps import Preview, View
 
 VIEW_PAUSE = 300  # milliseconds after the view moved
 JOIN_PAUSE = 3000  # milliseconds between corrections sent into a training
@@ -66,14 +68,25 @@ class LiveTraining(QObject):
 
     def view(self) -> View | None:
         """Return what is to be watched; None: nothing."""
-        self._layer = None
         model = self._bench.session.model
         if not self.box.isChecked() or model is None:
+            self._layer = None
             return None
         try:
-            view, layer = previews.visible_view(self._bench, model, LARGEST)
+            return self.look(model)
         except UnetError:
             return None
+
+    def look(self, model: Model) -> View:
+        """Return what is visible, where previews are shown from now on.
+
+        Raises
+        ------
+        ImageError
+            If no image is open.
+        """
+        self._layer = None
+        view, layer = previews.visible_view(self._bench, model, LARGEST)
         self._layer = layer, view.axes
         return view
 
@@ -94,9 +107,23 @@ class LiveTraining(QObject):
         wanted = self._training and self.box.isChecked()
         if self._layer is None or not wanted or stroke_goes_on():
             return
+        self._put(done.preview)
+
+    def show_draft(self, preview: Preview) -> None:
+        """Show what the draft finds."""
+        self._put(preview)
+
+    def hide_draft(self) -> None:
+        """Take the preview of a draft away."""
+        if previews.shown_as(self._bench.viewer, DRAFT) is not None:
+            previews.remove(self._bench.viewer)
+
+    def _put(self, preview: Preview) -> None:
+        if self._layer is None:
+            return
         layer, axes = self._layer
         if layer in self._bench.viewer.layers:
-            previews.show(self._bench.viewer, layer, axes, done.preview)
+            previews.show(self._bench.viewer, layer, axes, preview)
 
     def _hide(self) -> None:
         """Take the preview away; those of versions stay."""

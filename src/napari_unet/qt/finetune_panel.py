@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QLabel, QProgressBar
 
 from napari_unet.engine.config import EpochDone, FinetuneConfig, RecallDone, StepDone
+from napari_unet.errors import UnetError
 from napari_unet.learning import PreviewDone
 from napari_unet.qt.finetune_live import LiveTraining
 from napari_unet.qt.finetune_words import plan_in_words, result_in_words, roughly
@@ -16,15 +17,18 @@ from napari_unet.qt.forms import ConfigForm
 from napari_unet.qt.parts import Panel, enable, folded
 from napari_unet.qt.plot import CurvePlot
 from napari_unet.qt.progress_plot import ProgressView
+from napari_unet.steps import DRAFT
 
 if TYPE_CHECKING:
     from napari_unet.engine.blocks import Region
     from napari_unet.engine.finetune import FinetuneResult
     from napari_unet.engine.model import Model
     from napari_unet.engine.verdict import LostObject
+    from napari_unet.jobs import Job
     from napari_unet.opened import OpenImage
     from napari_unet.opened_model import Version
     from napari_unet.session_finetune import Plan
+    from napari_unet.steps import Preview
 
 MORE = (
     "start", "teacher", "remember", "allowed_loss", "held_out", "batch", "crop",
@@ -67,7 +71,7 @@ class FinetunePanel(Panel):
         self.rows.addWidget(self.plot)
         self.rows.addWidget(self.live.box)
         self.rows.addWidget(self.summary)
-        self.row(self.keep, self.revert)
+        self.row(self.see_draft, self.keep, self.revert)
         self.row(self.show_worse)
         self.rows.addWidget(ProgressView(bench))
         self._connect()
@@ -87,6 +91,11 @@ class FinetunePanel(Panel):
         self.cancel = self.button(
             "cancel", "Cancel", "End now and drop the result (Shift+Escape)",
             runner.cancel,
+        )  # fmt: skip
+        self.see_draft = self.button(
+            "see_draft", "See draft",
+            "Outline what the draft finds in view, beside your labels",
+            self._on_see_draft_clicked,
         )  # fmt: skip
         self.keep = self.button(
             "keep", "Keep",
@@ -111,6 +120,7 @@ class FinetunePanel(Panel):
         bench.session.model_changed.connect(self._on_session_model_changed)
         bench.session.draft_changed.connect(self._on_session_draft_changed)
         bench.session.finetuned.connect(self._on_session_finetuned)
+        bench.session.previewed.connect(self._on_session_previewed)
         bench.session.roles_changed.connect(self._update)
         for form in (self.settings, self.more):
             form.valueChanged.connect(self._update)
@@ -136,6 +146,19 @@ class FinetunePanel(Panel):
             self._forget_worse()
             self.summary.setText("Preparing ...")
 
+    def _on_see_draft_clicked(self) -> None:
+        self.bench.settle()
+        self.bench.run(self.name, self._see_draft_job)
+
+    def _see_draft_job(self) -> Job[Preview]:
+        session = self.bench.session
+        if session.draft is None:
+            raise UnetError("There is no draft to look at: fine-tune first.")
+        job: Job[Preview] = session.preview_draft_job(
+            self.live.look(session.draft.model)
+        )
+        return job
+
     def _on_stop_clicked(self) -> None:
         from napari_unet.engine.commands import Command
 
@@ -157,9 +180,20 @@ class FinetunePanel(Panel):
         session = self.bench.session
         if session.draft is not None:
             self.summary.setText(result_in_words(session.draft, None))
-        elif session.version is not None:
-            self._say_version(session.version)
+        else:
+            self.live.hide_draft()
+            if session.version is not None:
+                self._say_version(session.version)
         self._update()
+
+    def _on_session_previewed(self, found: Preview) -> None:
+        draft = self.bench.session.draft
+        if found.number == DRAFT and draft is not None:
+            self.live.show_draft(found)
+            self.summary.setText(
+                f"{result_in_words(draft, None)} It finds {found.found} here, "
+                "outlined; your labels are as they were."
+            )
 
     def _on_session_finetuned(self, result: FinetuneResult) -> None:
         session = self.bench.session
@@ -254,7 +288,9 @@ class FinetunePanel(Panel):
         wait = "wait for the running job" if running is not None else ""
         first = version is None or version.number == 1
         nothing = "" if draft or not first else "this is the first version"
-        enable(self.keep, wait or ("" if draft else "no fine-tuning has finished"))
+        no_draft = wait or ("" if draft else "there is no draft")
+        enable(self.see_draft, no_draft)
+        enable(self.keep, no_draft)
         enable(self.revert, wait or nothing)
         none = "" if self._worse else "nothing got worse"
         enable(self.show_worse, none)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
@@ -18,9 +20,11 @@ from napari_unet.qt.layers import (
     visible_region,
     without_channels,
 )
-from napari_unet.steps import Preview, View
+from napari_unet.steps import DRAFT, IN_TRAINING, Preview, View
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from napari import Viewer
     from napari.layers import Image
@@ -31,8 +35,8 @@ if TYPE_CHECKING:
     from napari_unet.qt.bench import Bench
     from napari_unet.steps import Compared
 
-IN_TRAINING = 0  # number of a preview that is of no version
 TRAINED = "model in training"
+NAMES = {IN_TRAINING: TRAINED, DRAFT: "draft"}  # of previews that are of no version
 MARK = "unet preview"  # in the layer's metadata
 # of the first version, the second, and both; also for eyes that see few colours
 COLORS = {"orange": "#e69f00", "blue": "#56b4e9", "green": "#009e73"}
@@ -80,16 +84,37 @@ def _middle(part: slice, largest: int) -> slice:
 
 def shown_in_training(viewer: Viewer) -> Labels | None:
     """Return the layer that shows previews if these are of a model in training."""
+    return shown_as(viewer, IN_TRAINING)
+
+
+def shown_as(viewer: Viewer, number: int) -> Labels | None:
+    """Return the layer that shows previews if these are of what is no version."""
     layer = shown(viewer)
-    return layer if layer is not None and layer.metadata[MARK] == TRAINED else None
+    same = layer is not None and layer.metadata[MARK] == NAMES[number]
+    return layer if same else None
 
 
 def remove(viewer: Viewer) -> None:
     """Take the previews away; what was selected stays so."""
     chosen, layer = _chosen(viewer), shown(viewer)
     if layer is not None:
-        viewer.layers.remove(layer)
+        with _nothing_to_collect():
+            viewer.layers.remove(layer)
     _choose(viewer, chosen)
+
+
+@contextmanager
+def _nothing_to_collect() -> Iterator[None]:
+    """Keep objects that are alive from Python's garbage collector for a while.
+
+    As a layer goes, napari has all garbage collected, which stops the window for half a
+    second where torch is loaded. Later collections find what this one leaves.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _chosen(viewer: Viewer) -> tuple[Any, set[Any]]:
@@ -125,8 +150,7 @@ def show(viewer: Viewer, image: Image, axes: str, found: Preview | Compared) -> 
     previews = [found] if isinstance(found, Preview) else found.previews
     numbers = [str(preview.number) for preview in previews]
     versions = f"version{'s' if numbers[1:] else ''} {' and '.join(numbers)}"
-    if previews[0].number == IN_TRAINING:
-        versions = TRAINED
+    versions = NAMES.get(previews[0].number, versions)
     own = numbers[1:] or previews[0].objects
     given: dict[str, Any] = {
         "name": f"{image.name} - {versions} preview",
