@@ -13,11 +13,12 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numcodecs.zstd import compress, decompress
+from numcodecs.zstd import compress
 
 from napari_unet.engine.blocks import sides
 from napari_unet.engine.history import HandWork, Record, Step
 from napari_unet.engine.patches import Patch, Side
+from napari_unet.io.unpacking import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -161,10 +162,7 @@ def _patches(
             raise ValueError("the pages hold more than the labels")
         if not (0 < size <= LARGEST_PAGE and 0 < packed <= len(payload) - at):
             raise ValueError("a page has an impossible size")
-        raw = np.empty(size, np.uint8)  # as large as stated, or zstd refuses
-        filled = decompress(payload[at : at + packed], raw)
-        if len(filled) != size:
-            raise ValueError("a page is shorter than stated")
+        raw = unpacked(payload[at : at + packed], size)
         at += packed
         yield from _of_page(raw, count, shape)
 

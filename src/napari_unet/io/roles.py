@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import base64
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numcodecs.zstd import compress, decompress
+from numcodecs.zstd import compress
 
 from napari_unet.engine.holdout import BETWEEN, Roles, Sites, grid
 from napari_unet.io.project import RolesEntry
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from napari_unet.io.unpacking import unpacked
 
 LEVEL = 3  # of zstd: a few bytes for each line of blocks that have one role
 
@@ -51,7 +48,8 @@ def unpack_roles(entry: RolesEntry, shape: tuple[int, ...]) -> Roles:
     *stack, height, width = grid(shape)
     if entry.planes > prod(stack):
         raise ValueError("more planes have roles than there are")
-    raw = _decompressed(entry, entry.planes * (4 * len(stack) + height * width))
+    size = entry.planes * (4 * len(stack) + height * width)
+    raw = unpacked(base64.b64decode(entry.packed, validate=True), size)
     end = entry.planes * 4 * len(stack)
     places = raw[:end].view("<i4").reshape(entry.planes, len(stack))
     cells = raw[end:].reshape(entry.planes, height, width)
@@ -62,16 +60,3 @@ def unpack_roles(entry: RolesEntry, shape: tuple[int, ...]) -> Roles:
     cells.flags.writeable = False
     planes = dict(zip(map(tuple, places.tolist()), cells, strict=True))
     return Roles(planes, Sites(entry.learning, entry.held_out))
-
-
-def _decompressed(entry: RolesEntry, size: int) -> NDArray[np.uint8]:
-    """Return the bytes of an entry, of which there must be so many."""
-    raw = np.empty(size, np.uint8)  # as large as it must be, or zstd refuses
-    try:
-        packed = base64.b64decode(entry.packed, validate=True)
-        filled = decompress(packed, raw)
-    except RuntimeError as error:
-        raise ValueError(str(error)) from error
-    if len(filled) != size:
-        raise ValueError("roles are missing")
-    return raw
