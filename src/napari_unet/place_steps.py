@@ -11,12 +11,11 @@ import numpy as np
 
 from napari_unet.engine.blocks import relative, shape_of
 from napari_unet.engine.config import TileDone
+from napari_unet.engine.grid import Grid, grid_over
 from napari_unet.engine.places import (
     Candidates,
-    Grid,
     choose,
     close_up,
-    grid_over,
     joined,
 )
 

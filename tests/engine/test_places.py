@@ -7,13 +7,11 @@ import pytest
 
 from napari_unet.engine.blocks import everything
 from napari_unet.engine.corrections import Corrections
+from napari_unet.engine.grid import DEPTH, PLACE, grid_over
 from napari_unet.engine.places import (
-    DEPTH,
-    PLACE,
     Candidates,
     choose,
     doubts,
-    grid_over,
     is_done,
     joined,
     likeness,
@@ -83,15 +81,16 @@ def test_the_most_unsure_window_comes_first() -> None:
     assert "unsure" in place.why
 
 
-def test_where_doubt_means_nothing_what_can_be_seen_leads() -> None:
+def test_where_doubt_means_nothing_what_is_typical_leads() -> None:
     count = len(candidates().windows)
-    unsure, structure = np.linspace(0, 1, count), np.linspace(1, 0, count)
-    strange = candidates(unsure=unsure, structure=structure, trust=np.zeros(count))
-    known = candidates(unsure=unsure, structure=structure)
-    (first, place), *_ = choose(strange, [], none_closed(strange))
-    assert first == 0
-    assert "not to know" in place.why
-    assert numbers(known, [], none_closed(known))[0] == count - 1
+    looks = np.random.default_rng(0).normal(0, 0.1, (count, 2))
+    odd = np.arange(0, count, 7)
+    looks[odd] += 5.0 * np.arange(1, len(odd) + 1)[:, np.newaxis]
+    unsure = np.isin(np.arange(count), odd).astype(float)
+    found = candidates(trust=np.zeros(count), unsure=unsure, looks=looks)
+    ((_, why),) = [choose(found, [], none_closed(found), most=1)[0]]
+    assert not set(numbers(found, [], none_closed(found), most=3)) & set(odd.tolist())
+    assert why.why == "like many others, of a kind that the model seems not to know"
 
 
 def test_places_do_not_overlap_and_are_not_all_of_one_kind() -> None:

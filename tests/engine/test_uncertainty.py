@@ -9,8 +9,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from napari_unet.engine.config import LabelsConfig
+from napari_unet.engine.grid import grid_over
 from napari_unet.engine.instances import boundary_distance
-from napari_unet.engine.places import grid_over
 from napari_unet.engine.uncertainty import (
     edges,
     flip_disagreement,

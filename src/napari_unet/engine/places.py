@@ -1,16 +1,15 @@
 """Places worth a visit: windows of labels, ranked and spread. Imports no torch.
 
-Each image, or slice of a stack, is covered by half-overlapping windows. What is
-measured of them (``Candidates``) becomes one number each (``doubts``), and the next
-place is the most doubtful of those that are unlike, and away from, where the user has
-been (``choose``).
+Each image, or slice of a stack, is covered by half-overlapping windows
+(``engine/grid.py``). What is measured of them (``Candidates``) becomes one number each
+(``doubts``), and the next place is the most doubtful of those that are unlike, and away
+from, where the user has been (``choose``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property, reduce
-from itertools import product
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,9 +24,8 @@ if TYPE_CHECKING:
 
     from napari_unet.engine.blocks import Region
     from napari_unet.engine.corrections import Corrections
+    from napari_unet.engine.grid import Grid
 
-PLACE = 96  # pixels, side of a place in its plane
-DEPTH = 8  # slices of a volume
 DONE = 0.4  # share of a place that is protected; then there is little left to do
 BEEN = 0.25  # share that two places have in common; then both are one visit
 LONGEST = 30  # places in a list
@@ -36,6 +34,7 @@ LONGEST = 30  # places in a list
 UNSURE, FLIPS, LIKE, STRUCTURE = 0.3, 0.2, 0.5, 0.2
 FEW = 3.0  # corrected windows that say as much as knowing nothing
 REACH = 0.5  # of the usual distance between looks, within which places are alike
+MOST_OTHERS = 2000  # places that each is compared with
 SPREAD = 0.5  # of the doubt that a place loses which looks just like a visited one
 TURN = 0.85  # of the doubt that is left for each visit that an image is ahead
 
@@ -54,69 +53,6 @@ class Place:
     window: Region
     doubt: float
     why: str
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Half-overlapping windows that cover a plane or volume evenly.
-
-    Each axis is cut into cells of half a window; a window is two cells long on each
-    axis that has two.
-
-    Attributes
-    ----------
-    edges : for each axis where its cells begin, and the end of the last
-    """
-
-    edges: tuple[NDArray[np.intp], ...]
-
-    @property
-    def windows(self) -> list[Region]:
-        """The windows, in reading order."""
-        spans = []
-        for edge in self.edges:
-            pair = _pair(edge)
-            spans.append([
-                slice(int(a), int(b))
-                for a, b in zip(edge[:-pair], edge[pair:], strict=True)
-            ])  # fmt: skip
-        return list(product(*spans))
-
-    def means(self, pixels: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the mean of a map in each window, in their order."""
-        return self._sums(pixels) / self._areas()
-
-    def _areas(self) -> NDArray[np.float64]:
-        lengths = [edge[_pair(edge) :] - edge[: -_pair(edge)] for edge in self.edges]
-        return np.asarray(reduce(np.multiply.outer, lengths).ravel(), np.float64)
-
-    def _sums(self, pixels: NDArray[Any]) -> NDArray[np.float64]:
-        sums = np.asarray(pixels, np.float32)
-        for axis in reversed(range(sums.ndim)):
-            cells = np.add.reduceat(
-                sums, self.edges[axis][:-1], axis=axis, dtype=np.float64
-            )
-            count = cells.shape[axis]
-            if count > 1:
-                first = cells.take(range(count - 1), axis)
-                cells = first + cells.take(range(1, count), axis)
-            sums = cells
-        return np.asarray(sums.ravel(), np.float64)
-
-
-def _pair(edge: NDArray[np.intp]) -> int:
-    """Return how many cells of an axis make a window."""
-    return min(2, len(edge) - 1)
-
-
-def grid_over(shape: tuple[int, ...]) -> Grid:
-    """Return the windows of a plane (Y, X) or volume (Z, Y, X)."""
-    sides = ((DEPTH,) * (len(shape) - 2) + (PLACE, PLACE))[-len(shape) :]
-    edges = []
-    for length, side in zip(shape, sides, strict=True):
-        cells = max(round(2 * length / side), 1)
-        edges.append(np.linspace(0, length, min(cells, length) + 1).astype(np.intp))
-    return Grid(tuple(edges))
 
 
 @dataclass(frozen=True)
@@ -233,12 +169,18 @@ def likeness(candidates: Candidates) -> tuple[NDArray[np.float64], float]:
 def doubts(candidates: Candidates) -> tuple[NDArray[np.float64], list[str]]:
     """Return how much each window is worth a visit, 0 to 1, and the main reason.
 
-    Four parts, each as a rank among all windows, so that none needs a unit: doubt of
+    Five parts, each as a rank among all windows, so that none needs a unit: doubt of
     the scores (``UNSURE``), disagreement of flips (``FLIPS``), likeness to mistakes
-    (``LIKE``), and how much there is to see (``STRUCTURE``). A network on an unlike
-    kind of image is sure of nonsense, and less sure where there is nothing; there the
-    first two are not trusted, and what can be seen leads in their place. Likeness
-    counts the more, the more is corrected.
+    (``LIKE``), how much there is to see (``STRUCTURE``), and how many others it stands
+    for. A network on an unlike kind of image is sure of nonsense, and less sure where
+    there is nothing; there the first two are not trusted, and what is typical leads in
+    their place: of few examples, typical ones teach more than odd ones. Likeness counts
+    the more, the more is corrected.
+
+    References
+    ----------
+    Hacohen, Dekel and Weinshall: Active learning on a budget: opposite strategies suit
+    high and low budgets, ICML 2022, arXiv:2202.02794.
     """
     like, evidence = likeness(candidates)
     count = len(candidates.windows)
@@ -248,15 +190,27 @@ def doubts(candidates: Candidates) -> tuple[NDArray[np.float64], list[str]]:
     trust = candidates.trust
     weights = np.stack([
         UNSURE * trust, FLIPS * trust, np.full(count, LIKE * evidence),
-        STRUCTURE + (1 - trust) * (UNSURE + FLIPS),
+        np.full(count, STRUCTURE), (1 - trust) * (UNSURE + FLIPS),
     ])  # fmt: skip
     parts = np.stack([
         ranks(candidates.unsure), flips, ranks(like), ranks(candidates.structure),
+        ranks(typicality(candidates.looks)),
     ])  # fmt: skip
     doubt = (weights * parts).sum(axis=0) / weights.sum(axis=0)
     main = (weights * parts).argmax(axis=0)
-    main += (main == SEEN) & (trust < 0.5)
     return doubt, [WHY[int(each)] for each in main]
+
+
+def typicality(looks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for how many others each place stands, (N,), of any unit.
+
+    Parameters
+    ----------
+    looks : (N, F) features of any unit; of many, evenly spread ones are compared with
+    """
+    places = scaled(looks)
+    others = places[:: max(len(places) // MOST_OTHERS, 1)]
+    return np.asarray(closeness(places, others).mean(axis=1))
 
 
 WHY = (
@@ -264,9 +218,8 @@ WHY = (
     "flipped, it is seen otherwise",
     "looks like places that you corrected",
     "much to see",
-    "much to see, of a kind that the model seems not to know",
+    "like many others, of a kind that the model seems not to know",
 )
-SEEN = 3  # place of the last but one
 
 
 # -- which next

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet.engine.config import LabelsConfig
+    from napari_unet.engine.grid import Grid
     from napari_unet.engine.model import Model
-    from napari_unet.engine.places import Grid
     from napari_unet.engine.spec import Output
 
 SCALES = (1.0, 2.0, 4.0)  # pixels, at which structure is looked for
