@@ -18,14 +18,17 @@ four times as many).
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 
+from _annotator_forest import forest_labels
 from _annotator_hand import correct, seen_as_right
+from _annotator_summary import paired, summary
 from _common import (
     FLUORESCENCE,
     add_model,
@@ -36,13 +39,13 @@ from _common import (
     open_model,
     report,
     say,
+    table,
 )
 from finetuning import pieces, spread
 from napari_unet import Example, predict
-from napari_unet.engine.config import FinetuneConfig, PredictConfig
+from napari_unet.engine.config import FinetuneConfig
 from napari_unet.engine.drain import drain
 from napari_unet.engine.finetune import Knowledge, finetune_steps
-from napari_unet.engine.instances import labels_from_scores
 from napari_unet.engine.metrics import count, measures, pooled
 from napari_unet.io.pairs import find_pairs
 from napari_unet.jobs import run_now
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet.engine.blocks import Region
+    from napari_unet.engine.metrics import Counts
     from napari_unet.engine.model import Model
     from napari_unet.opened import OpenImage
 
@@ -70,7 +74,9 @@ WAYS = (*SESSIONS, "forest", "all", "long")
 def main() -> None:
     options = _options()
     began = machine()
-    rows = []
+    rows = [
+        row for path in options.earlier for row in json.loads(path.read_text())["rows"]
+    ]
     for kind in options.kinds:
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             steps = 0  # that a session took, for those that learn from all masks
@@ -80,15 +86,22 @@ def main() -> None:
                     say(str(row))
                     if way in SESSIONS:
                         steps = steps if way != "ours" and steps else row["steps"]
-    report("annotator", rows, {"summary": summary(rows)}, options, began)
+    facts = {"summary": summary(rows), "paired": paired(rows)}
+    say(table(facts["summary"]))
+    say(table(facts["paired"]))
+    report("annotator", rows, facts, options, began)
 
 
 def _options() -> argparse.Namespace:
     parser = arguments(__doc__)
     add_model(parser)
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["ours", "random"])
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=["ours", "random"])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--earlier", nargs="*", type=Path, default=[], metavar="FILE",
+        help="figures of earlier runs that are summed up with these",
+    )  # fmt: skip
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--objects", type=int, default=40, help="to correct in all")
     parser.add_argument("--most", type=int, default=8, help="objects in a place")
@@ -132,7 +145,12 @@ KINDS: dict[str, Callable[[], tuple[list[Case], list[Case]]]] = {
 
 def score(model: Model, cases: list[Case]) -> dict[str, float]:
     """Return pooled AP, and the mean Dice of images."""
-    counts = [count(predict(model, image).labels, truth) for image, truth in cases]
+    return _pooled(
+        [count(predict(model, image).labels, truth) for image, truth in cases]
+    )
+
+
+def _pooled(counts: list[Counts]) -> dict[str, float]:
     dice = float(np.mean([measures(one)["dice"] for one in counts]))
     return {"ap50": measures(pooled(counts))["ap50"], "dice": dice}
 
@@ -300,7 +318,13 @@ def run(
         yield _with_all_masks(row, base, cases, seed, steps)
         return
     if way == "forest":
-        yield from _with_forest(kind, cases, unseen, seed, options)
+        labels = forest_labels(cases, unseen, options.objects, seed)
+        counts = [count(n, truth) for n, (_, truth) in zip(labels, unseen, strict=True)]
+        yield {
+            "kind": kind, "way": "forest", "seed": seed, "objects": options.objects,
+            "steps": 0, **_pooled(counts), "known_ap50": float("nan"),
+            "seconds": round(time.perf_counter() - began), "said": "",
+        }  # fmt: skip
         return
     session = Session()
     session.autosave = False
@@ -339,88 +363,6 @@ def _with_all_masks(
     objects = sum(len(np.unique(truth)) - 1 for _, truth in cases)
     found: dict[str, Any] = row(result.model, objects, steps, result.summary)
     return found
-
-
-def _with_forest(
-    kind: str, cases: list[Case], unseen: list[Case], seed: int,
-    options: argparse.Namespace,
-) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """Teach a pixel classifier the objects of random places, as many as others get.
-
-    Every pixel of an object and three pixels around it are given; nobody has to delete
-    what a model found wrongly, since there is none.
-    """
-    from skimage.feature import multiscale_basic_features
-    from sklearn.ensemble import RandomForestClassifier  # type: ignore[import-not-found]  # no dependency
-
-    def features(image: Any) -> NDArray[Any]:
-        colour = 2 if image.ndim == 3 else None
-        found: NDArray[Any] = multiscale_basic_features(
-            image, sigma_max=8, channel_axis=colour
-        )
-        return found
-
-    began = time.perf_counter()
-    rng = np.random.default_rng(seed)
-    left, inputs, answers = options.objects, [], []
-    for image, truth in cases:
-        ids = rng.permutation(np.unique(truth[truth > 0]))
-        chosen = ids[: min(-(-options.objects // len(cases)), left)]
-        left -= len(chosen)
-        objects = np.isin(truth, chosen)
-        around = ndimage.binary_dilation(objects, iterations=3)
-        known = objects | (around & (truth == 0))
-        inputs.append(features(image)[known])
-        answers.append(objects[known])
-    forest = RandomForestClassifier(
-        100, max_samples=0.3, min_samples_leaf=5, random_state=seed, n_jobs=1
-    )
-    forest.fit(np.concatenate(inputs), np.concatenate(answers))
-    counts = []
-    for image, truth in unseen:
-        table = features(image)
-        scores = forest.predict_proba(table.reshape(-1, table.shape[-1]))[:, 1]
-        foreground = scores.reshape(truth.shape).astype(np.float32)[np.newaxis]
-        labels = labels_from_scores(foreground, "foreground", PredictConfig())
-        counts.append(count(labels, truth))
-    yield {
-        "kind": kind, "way": "forest", "seed": seed, "objects": options.objects,
-        "steps": 0, "ap50": measures(pooled(counts))["ap50"],
-        "dice": float(np.mean([measures(one)["dice"] for one in counts])),
-        "known_ap50": float("nan"), "seconds": round(time.perf_counter() - began),
-        "said": "",
-    }  # fmt: skip
-
-
-# -- what comes of it
-
-
-def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the mean and 95 % interval of the last round, by kind and way."""
-    found = []
-    keys = dict.fromkeys((row["kind"], row["way"]) for row in rows)
-    for kind, way in keys:
-        last: dict[int, dict[str, Any]] = {}
-        for each in rows:
-            if (each["kind"], each["way"]) == (kind, way):
-                last[each["seed"]] = each
-        one = {"kind": kind, "way": way, "seeds": len(last)}
-        for key in ("objects", "steps", "ap50", "dice", "known_ap50"):
-            mean, half = interval([each[key] for each in last.values()])
-            one[key], one[f"{key} +-"] = mean, half
-        found.append(one)
-    return found
-
-
-def interval(values: list[float]) -> tuple[float, float]:
-    """Return the mean and half of its 95 % interval (Student's t)."""
-    from scipy import stats
-
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, float("nan")
-    spread_of_mean = stats.sem(values)
-    return mean, float(stats.t.ppf(0.975, len(values) - 1) * spread_of_mean)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from _annotator_summary import interval
 from _common import (
     FLUORESCENCE,
     add_model,
@@ -31,7 +32,7 @@ from _common import (
     report,
     say,
 )
-from annotator import KINDS, interval, score
+from annotator import KINDS, score
 from finetuning import spread
 from napari_unet import Example
 from napari_unet.engine.config import FinetuneConfig
