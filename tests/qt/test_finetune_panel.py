@@ -452,6 +452,8 @@ def test_the_plot_is_drawn_in_the_colours_of_the_theme(ready) -> None:
         assert plot.getAxis("left").pen().color() == text
         assert plot.getAxis("bottom").textPen().color() == text
         assert (text.lightness() > 128) is (theme == "dark")
+        behind = plot.grab().toImage().pixelColor(2, 2)
+        assert (behind.lightness() < 128) is (theme == "dark")
 
 
 def test_the_title_of_the_job_is_that_which_the_panel_waits_for(ready) -> None:

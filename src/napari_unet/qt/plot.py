@@ -18,46 +18,67 @@ if TYPE_CHECKING:
 
 SMOOTH = 10  # steps averaged for the line
 HEIGHT = 150  # pixels
+TIP = "Line: loss, lower is better. Points: held-out score, 0 to 1."
 LEGEND = "line: loss, points: held-out score"
 
 
-class CurvePlot(pg.PlotWidget):
-    """Loss (line) and held-out score (points) against the step."""
+class ThemedPlot(pg.PlotWidget):
+    """A plot without menu, which cannot be moved, in the theme's colours.
 
-    _made = False  # Qt tells of changes while it is being made
+    Subclasses set ``_made`` at the end of their making: Qt tells of changes before.
+    """
 
-    def __init__(self) -> None:
+    _made = False
+
+    def __init__(self, name: str, tip: str) -> None:
         super().__init__(background=None)
-        self.setObjectName("unet.finetune.plot")
-        self.setToolTip("Line: loss, lower is better. Points: held-out score, 0 to 1.")
-        self.setFixedHeight(HEIGHT)
+        self.setObjectName(name)
+        self.setToolTip(tip)
         self.setMenuEnabled(False)
         self.setMouseEnabled(x=False, y=False)
         self.hideButtons()
-        self._losses: list[tuple[int, float]] = []
-        self._scores: list[tuple[int, float]] = []
-        self._line = self.plot()
-        self._points = self.plot(pen=None, symbol="o", symbolSize=7)
-        self._made = True
 
     def changeEvent(self, event: QEvent) -> None:
         """Follow the theme, which is not known before the plot is shown."""
         super().changeEvent(event)
         kinds = (QEvent.Type.PaletteChange, QEvent.Type.StyleChange)
         if self._made and event.type() in kinds:
-            self._use_palette(self.palette())
+            self._follow()
 
     def showEvent(self, event: Any) -> None:
         """Draw in the theme's colours."""
         super().showEvent(event)
-        self._use_palette(self.palette())
+        self._follow()
 
-    def _use_palette(self, palette: QPalette) -> None:
-        """Draw in the theme's colours."""
+    def _follow(self) -> None:
+        self.use_palette(self.palette())
+        self.resetCachedContent()  # the background is drawn once and kept
+        self.viewport().update()
+
+    def use_palette(self, palette: QPalette) -> None:
+        """Draw the axes in the theme's colour."""
         text = palette.windowText().color()
         for side in ("bottom", "left"):
             self.getAxis(side).setPen(text)
             self.getAxis(side).setTextPen(text)
+
+
+class CurvePlot(ThemedPlot):
+    """Loss (line) and held-out score (points) against the step."""
+
+    def __init__(self) -> None:
+        super().__init__("unet.finetune.plot", TIP)
+        self.setFixedHeight(HEIGHT)
+        self._losses: list[tuple[int, float]] = []
+        self._scores: list[tuple[int, float]] = []
+        self._line = self.plot()
+        self._points = self.plot(pen=None, symbol="o", symbolSize=7)
+        self._made = True
+
+    def use_palette(self, palette: QPalette) -> None:
+        """Draw axes, line and points in the theme's colours."""
+        super().use_palette(palette)
+        text = palette.windowText().color()
         self.setTitle(LEGEND, size="9pt", color=text)
         self._line.setPen(pg.mkPen(text, width=1))
         self._points.setSymbolBrush(COLORS["blue"])

@@ -10,11 +10,10 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_unet.qt.parts import folded
+from napari_unet.qt.plot import ThemedPlot
 from napari_unet.qt.previews import COLORS
 
 if TYPE_CHECKING:
-    from qtpy.QtGui import QPalette
-
     from napari_unet.engine.progress import Curve, Progress
     from napari_unet.qt.bench import Bench
 
@@ -76,18 +75,13 @@ class CurveItems:
         self._hollow.setData(*curve.partly.T)
 
 
-class ProgressPlot(pg.PlotWidget):
+class ProgressPlot(ThemedPlot):
     """Scores of newly corrected places, oldest first."""
 
     def __init__(self) -> None:
-        super().__init__(background=None)
-        self.setObjectName("unet.finetune.progress")
-        self.setToolTip(TIP)
+        super().__init__("unet.finetune.progress", TIP)
         self.setMinimumHeight(LOW)  # where wrapped texts around it take its room
         self.setMaximumHeight(HEIGHT)
-        self.setMenuEnabled(False)
-        self.setMouseEnabled(x=False, y=False)
-        self.hideButtons()
         self.setYRange(0, 1)
         self.curves = {
             "next": CurveItems(self, "t1", Qt.PenStyle.DashLine),
@@ -95,13 +89,7 @@ class ProgressPlot(pg.PlotWidget):
         }
         for name, curve in self.curves.items():
             curve.use_color(QColor(COLORED[name]))
-
-    def use_palette(self, palette: QPalette) -> None:
-        """Draw the axes in the theme's colour."""
-        text = palette.windowText().color()
-        for side in ("bottom", "left"):
-            self.getAxis(side).setPen(text)
-            self.getAxis(side).setTextPen(text)
+        self._made = True
 
     def draw(self, progress: Progress) -> None:
         """Show both curves."""
@@ -152,7 +140,6 @@ class ProgressView(QWidget):
     def update_progress(self, _: object = None) -> None:
         """Show what is known by now."""
         progress = self._session.progress
-        self.plot.use_palette(self.palette())
         self.plot.draw(progress)
         counted = progress.user.places.size + progress.next.places.size
         if self.note.isHidden() != bool(counted):
