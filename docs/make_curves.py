@@ -4,8 +4,8 @@
     QT_QPA_PLATFORM=offscreen python docs/make_curves.py annotator.json
 
 Each kind of image has its own picture, ``docs/images/annotator-<kind>.png``: a thin
-line for each seed, a thick one for their mean where there are several, and a dashed one
-for the mean of training on all true masks.
+line for each seed, a thick one for their mean with its 95 % interval shaded, and a
+dashed one for the mean of training on all true masks.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyqtgraph as pg
 from pyqtgraph.exporters import ImageExporter
+from scipy import stats
 
 FOLDER = Path(__file__).parent / "images"
 COLORS = {
@@ -29,6 +30,7 @@ COLORS = {
 }
 WORDS = {"ours": "places from Next", "random": "places by chance"}
 SIZE = (640, 400)  # pixels
+SHADE = 40  # of 255, opacity of an interval
 
 
 def main() -> None:
@@ -66,7 +68,16 @@ def draw(kind: str, rows: list[dict[str, Any]]) -> None:
             )
         if lines:
             at = np.linspace(0, min(line[-1, 0] for line in lines), 50)
-            mean = np.mean([np.interp(at, *line.T) for line in lines], axis=0)
+            found = np.array([np.interp(at, *line.T) for line in lines])
+            mean = found.mean(axis=0)
+            if len(lines) > 1:
+                half = stats.sem(found) * stats.t.ppf(0.975, len(lines) - 1)
+                edges = [
+                    pg.PlotCurveItem(at, side, pen=pg.mkPen(None))
+                    for side in (np.maximum(mean - half, 0), np.minimum(mean + half, 1))
+                ]
+                shade = (*pg.mkColor(color).getRgb()[:3], SHADE)
+                widget.addItem(pg.FillBetweenItem(*edges, brush=shade))
             widget.plot(
                 at, mean, pen=pg.mkPen(color, width=4), name=WORDS.get(way, way)
             )
