@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
@@ -23,8 +21,6 @@ from napari_unet.qt.layers import (
 from napari_unet.steps import DRAFT, IN_TRAINING, Preview, View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
     from napari import Viewer
     from napari.layers import Image
@@ -98,23 +94,8 @@ def remove(viewer: Viewer) -> None:
     """Take the previews away; what was selected stays so."""
     chosen, layer = _chosen(viewer), shown(viewer)
     if layer is not None:
-        with _nothing_to_collect():
-            viewer.layers.remove(layer)
+        viewer.layers.remove(layer)
     _choose(viewer, chosen)
-
-
-@contextmanager
-def _nothing_to_collect() -> Iterator[None]:
-    """Keep objects that are alive from Python's garbage collector for a while.
-
-    As a layer goes, napari has all garbage collected, which stops the window for half a
-    second where torch is loaded. Later collections find what this one leaves.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _chosen(viewer: Viewer) -> tuple[Any, set[Any]]:
