@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise, product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -130,8 +130,8 @@ def rank_steps(
     for part in parts:
         yield from surveyor.look(part)
     ranked = Ranked(joined(surveyor.found), tuple(surveyor.pieces))
-    flips = yield from surveyor.flips(ranked.candidates)
-    return replace(ranked, candidates=replace(ranked.candidates, flips=flips))
+    yield from surveyor.flips(ranked.candidates)
+    return ranked
 
 
 class _Surveyor:
@@ -224,14 +224,11 @@ class _Surveyor:
         picture, stats = self._pictures[number]
         return normalize(picture[(slice(None), *window)], stats)
 
-    def flips(
-        self, candidates: Candidates
-    ) -> Generator[TileDone, None, NDArray[np.float64]]:
-        """Return how far flips disagree in the best places; NaN elsewhere."""
+    def flips(self, candidates: Candidates) -> Generator[TileDone, None, None]:
+        """Take down how far flips disagree in the best places."""
         from napari_unet.engine.uncertainty import flip_disagreement
 
         dims = self.model.spec.architecture.dims
-        found = candidates.flips.copy()
         done = candidates.known > 0.5
         for number, place in choose(candidates, (), done, most=FLIPPED[dims]):
             image = int(candidates.image[number])
@@ -240,9 +237,8 @@ class _Surveyor:
             seen = self._normalised(image, wide)
             seen = seen.reshape(-1, *seen.shape[-dims:])
             spread = flip_disagreement(self.model, seen)
-            found[number] = float(spread[inner].mean())
+            candidates.flips[number] = float(spread[inner].mean())
             yield self._step()
-        return found
 
 
 def told(

@@ -21,7 +21,7 @@ from napari_unet.steps import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from napari_unet.engine.finetune import FinetuneResult
@@ -235,12 +235,13 @@ class ModelSession:
             interrupt=model.network.interrupt,
         )  # fmt: skip
 
-    def preview_draft_job(self, view: View) -> Job[Preview]:
+    def preview_draft_job(self, look: Callable[[Model], View]) -> Job[Preview]:
         """Predict a part of an image with the draft; no labels change.
 
         Parameters
         ----------
-        view : where and how; ``previewed`` tells the result, its number is ``DRAFT``
+        look : says for the draft where and how; ``previewed`` tells the result, whose
+            number is ``DRAFT``
 
         Raises
         ------
@@ -250,6 +251,7 @@ class ModelSession:
         if self.draft is None:
             raise UnetError("There is no draft to look at: fine-tune first.")
         model = self.draft.model
+        view = look(model)
         return Job(
             f"Looking at the draft on {view.name}", preview_of(DRAFT, model, view), 0,
             self.previewed.emit, interrupt=model.network.interrupt,

@@ -211,6 +211,26 @@ def test_a_draft_can_be_looked_at_before_it_is_kept(ready) -> None:
     assert previews.shown(one.bench.viewer) is None
 
 
+def test_the_preview_of_a_draft_goes_when_another_comes(ready) -> None:
+    one = ready()
+    finish(one)
+    one.press("finetune.see_draft")
+    one.wait_idle()
+    panel_of(one).live.box.setChecked(False)
+    finish(one)
+    assert one.bench.session.draft is not None
+    assert previews.shown(one.bench.viewer) is None
+
+
+def test_a_draft_is_not_looked_at_without_an_image(ready) -> None:
+    one = ready()
+    finish(one)
+    one.viewer.layers.clear()
+    one.press("finetune.see_draft")
+    assert "No image layer is open" in one.text("finetune")
+    assert one.bench.session.draft is not None
+
+
 def test_a_draft_can_be_dropped(ready) -> None:
     one = ready()
     finish(one)
@@ -459,4 +479,8 @@ def test_the_plot_is_drawn_in_the_colours_of_the_theme(ready) -> None:
 def test_the_title_of_the_job_is_that_which_the_panel_waits_for(ready) -> None:
     one = ready()
     assert one.bench.session.finetune_job(QUICK).title == finetune_panel.TITLE
+    finish(one)
+    look = panel_of(one).live.look
+    title = one.bench.session.preview_draft_job(look).title
+    assert title.startswith(finetune_panel.LOOKING)
     assert one.find("finetune.plan", QLabel).textFormat() != Qt.TextFormat.RichText

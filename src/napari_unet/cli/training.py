@@ -155,10 +155,9 @@ def finetune(
             finetune_steps(model, examples, config, known), "fine-tuning"
         )
         facts = {
-            "images": f"{len(examples)} to learn from",
-            "base": model.spec.name,
+            "images": f"{len(examples)} to learn from", "base": model.spec.name,
             "held_out": _before_and_after(done.before, done.after),
-        }
+        }  # fmt: skip
         recipe = _recipe({}, config, asked)
         tuned = _signed(done.model, data, recipe, facts, name or out.stem)
         _save(tuned, out)

@@ -19,13 +19,7 @@ from napari_unet.engine.blocks import SparseArray, bounded, everything, keys_in,
 from napari_unet.engine.edits import changed_windows, edit_patches
 from napari_unet.engine.history import PREDICTION, HandWork, History, Record, Step
 from napari_unet.engine.patches import fill, marking
-from napari_unet.engine.protect import (
-    ACCEPTED,
-    EDITED,
-    IGNORED,
-    UNTOUCHED,
-    Snapshot,
-)
+from napari_unet.engine.protect import ACCEPTED, EDITED, IGNORED, UNTOUCHED, Snapshot
 from napari_unet.engine.tally import Tallies
 from napari_unet.engine.visits import Visits
 from napari_unet.engine.writes import tracked

@@ -178,13 +178,11 @@ def finetune_steps(
         reference=reference.memory,
     )  # fmt: skip
     remark = "; ".join(each for each in (fitted.remark, unfit) if each)
-    said = in_words(
-        before.checking, after.checking, model.spec.output, honest=course.honest,
-        remark=remark,
-    )  # fmt: skip
+    scored = before.checking, after.checking
+    said = in_words(*scored, model.spec.output, honest=course.honest, remark=remark)
     return FinetuneResult(
-        tuned, fitted.history, measures(before.checking),
-        measures(after.checking), after.checking["true"], course.honest, remark,
+        tuned, fitted.history, measures(scored[0]), measures(scored[1]),
+        after.checking["true"], course.honest, remark,
         with_verdict(said, verdict, start, config, elder), verdict, start, fitted.steps,
         fitted.stopped, fitted.learnt,
     )  # fmt: skip

@@ -34,7 +34,7 @@ LONGEST = 30  # places in a list
 UNSURE, FLIPS, LIKE, STRUCTURE = 0.3, 0.2, 0.5, 0.2
 FEW = 3.0  # corrected windows that say as much as knowing nothing
 REACH = 0.5  # of the usual distance between looks, within which places are alike
-MOST_OTHERS = 2000  # places that each is compared with
+MOST_OTHERS = 500  # places that each is compared with
 SPREAD = 0.5  # of the doubt that a place loses which looks just like a visited one
 TURN = 0.85  # of the doubt that is left for each visit that an image is ahead
 
@@ -90,6 +90,16 @@ class Candidates:
         starts = [[s.start for s in window] for window in self.windows]
         stops = [[s.stop for s in window] for window in self.windows]
         return np.array([starts, stops], np.intp)
+
+    @cached_property
+    def typical(self) -> NDArray[np.float64]:
+        """For how many others each window stands, (N,), of any unit.
+
+        Of many, evenly spread ones are compared with.
+        """
+        places = scaled(self.looks)
+        others = places[:: max(len(places) // MOST_OTHERS, 1)]
+        return np.asarray(closeness(places, others).mean(axis=1))
 
     def shared(self, window: Region) -> NDArray[np.float64]:
         """Return what share of each window, (N,), lies in another of about its size."""
@@ -194,23 +204,11 @@ def doubts(candidates: Candidates) -> tuple[NDArray[np.float64], list[str]]:
     ])  # fmt: skip
     parts = np.stack([
         ranks(candidates.unsure), flips, ranks(like), ranks(candidates.structure),
-        ranks(typicality(candidates.looks)),
+        ranks(candidates.typical),
     ])  # fmt: skip
     doubt = (weights * parts).sum(axis=0) / weights.sum(axis=0)
     main = (weights * parts).argmax(axis=0)
     return doubt, [WHY[int(each)] for each in main]
-
-
-def typicality(looks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for how many others each place stands, (N,), of any unit.
-
-    Parameters
-    ----------
-    looks : (N, F) features of any unit; of many, evenly spread ones are compared with
-    """
-    places = scaled(looks)
-    others = places[:: max(len(places) // MOST_OTHERS, 1)]
-    return np.asarray(closeness(places, others).mean(axis=1))
 
 
 WHY = (

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.config import LearningConfig, TrainConfig
     from napari_unet.engine.sampling import Example
 
-STOPPED = "stopped at step {step} as asked, the best so far was kept"
+STOPPED = "stopped at step {step} as asked, {kept} kept"
 DIVERGED = (
     "the loss became {loss} at step {step}, the last good weights were kept: try a "
     "lower learning rate"
@@ -97,7 +97,7 @@ def fit_steps(
     remark = ""
     while not remark and learner.done < learner.total:
         if inbox.stop:
-            remark = STOPPED.format(step=learner.done)
+            remark = STOPPED.format(step=learner.done, kept=best.kept)
             break
         loss = learner.step()
         step, total = learner.done, learner.total
@@ -172,6 +172,11 @@ class _Best:
         self.score, self.last = max(score, self.score), score
         self.checks_without_gain = 0 if better else self.checks_without_gain + 1
         return EpochDone(step, total, score, better)
+
+    @property
+    def kept(self) -> str:
+        """What ``restored`` returns, in words."""
+        return "the best so far was" if self.compete else "the last weights were"
 
     def no_gain_for(self, patience: int | None, step: int) -> str:
         """Return why to end, if the last so many checks gained nothing; 0: never."""

@@ -6,6 +6,7 @@ one file, and what is 0 takes no room.
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 from napari_unet.engine.blocks import BLOCK
 from napari_unet.errors import OutputError, ProjectError
 from napari_unet.files import replacing_folder
+from napari_unet.io.project import image_folder, journal_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -234,3 +236,11 @@ def read_image(path: Path, shape: tuple[int, ...], dtype: str) -> NDArray[Any] |
         if fits and array.dtype.newbyteorder("=") == np.dtype(dtype).newbyteorder("="):
             return np.asarray(array[...])
     return None
+
+
+def remove_generation(folder: Path, number: int, generation: int) -> None:
+    """Remove the files of a generation; what cannot be removed does no harm."""
+    for path in base_paths(image_folder(folder, number), generation):
+        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        journal_path(folder, number, generation).unlink(missing_ok=True)

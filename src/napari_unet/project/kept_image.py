@@ -6,8 +6,6 @@ is a base (labels and states of one moment) and the journal of all records since
 
 from __future__ import annotations
 
-import shutil
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -21,7 +19,7 @@ from napari_unet.io.journal import Begin, Journal
 from napari_unet.io.labels_store import (
     UNREADABLE,
     Base,
-    base_paths,
+    remove_generation,
     store_image_steps,
     write_base_steps,
 )
@@ -393,11 +391,3 @@ def _base(corrections: Corrections) -> tuple[Base, bool]:
         window = window_of(key, shape)
         marks[window] = states[window]
     return Base(shape, copy.__getitem__, marks.__getitem__), True
-
-
-def remove_generation(folder: Path, number: int, generation: int) -> None:
-    """Remove the files of a generation; what cannot be removed does no harm."""
-    for path in base_paths(image_folder(folder, number), generation):
-        shutil.rmtree(path, ignore_errors=True)
-    with suppress(OSError):
-        journal_path(folder, number, generation).unlink(missing_ok=True)

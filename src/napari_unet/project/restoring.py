@@ -14,7 +14,7 @@ import numpy as np
 from napari_unet.engine.corrections import Corrections
 from napari_unet.errors import OutputError, ProjectError, UnetError
 from napari_unet.io.journal import JournalReader
-from napari_unet.io.labels_store import read_base, read_image
+from napari_unet.io.labels_store import read_base, read_image, remove_generation
 from napari_unet.io.project import (
     image_folder,
     is_there,
@@ -33,7 +33,6 @@ from napari_unet.project.kept_image import (
     STORED_IMAGE,
     Generation,
     KeptImage,
-    remove_generation,
 )
 from napari_unet.project.kept_versions import KeptVersions, digest, opening_of
 from napari_unet.project.open_project import OpenProject, WaitingImage, Wanted

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QLabel, QProgressBar
 
 from napari_unet.engine.config import EpochDone, FinetuneConfig, RecallDone, StepDone
-from napari_unet.errors import UnetError
 from napari_unet.learning import PreviewDone
 from napari_unet.qt.finetune_live import LiveTraining
 from napari_unet.qt.finetune_words import plan_in_words, result_in_words, roughly
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from napari_unet.engine.finetune import FinetuneResult
     from napari_unet.engine.model import Model
     from napari_unet.engine.verdict import LostObject
-    from napari_unet.jobs import Job
     from napari_unet.opened import OpenImage
     from napari_unet.opened_model import Version
     from napari_unet.session_finetune import Plan
@@ -36,6 +34,7 @@ MORE = (
 )  # fmt: skip
 AROUND = 48  # pixels shown around an object that got worse
 TITLE = "Fine-tuning"  # of the session's job
+LOOKING = "Looking at the draft"  # how the title of such a job begins
 STEADY = 3  # steps after which the rest can be foretold
 
 
@@ -85,7 +84,9 @@ class FinetunePanel(Panel):
             "keep working meanwhile", self._on_start_clicked,
         )  # fmt: skip
         self.stop = self.button(
-            "stop", "Stop and keep best", "End now with the best weights so far",
+            "stop", "Stop and keep best",
+            "End now with the best weights so far; while fewer than 10 objects are "
+            "held out, with the last ones",
             self._on_stop_clicked,
         )  # fmt: skip
         self.cancel = self.button(
@@ -141,6 +142,7 @@ class FinetunePanel(Panel):
         view, session = self.live.view(), self.bench.session
         if self.bench.run(self.name, session.finetune_job, self.config(), view):
             self._first = None
+            self.live.hide_draft()
             self.live.begin()
             self.plot.clear_curve()
             self._forget_worse()
@@ -148,16 +150,9 @@ class FinetunePanel(Panel):
 
     def _on_see_draft_clicked(self) -> None:
         self.bench.settle()
-        self.bench.run(self.name, self._see_draft_job)
-
-    def _see_draft_job(self) -> Job[Preview]:
-        session = self.bench.session
-        if session.draft is None:
-            raise UnetError("There is no draft to look at: fine-tune first.")
-        job: Job[Preview] = session.preview_draft_job(
-            self.live.look(session.draft.model)
-        )
-        return job
+        job = self.bench.session.preview_draft_job
+        if self.bench.run(self.name, job, self.live.look):
+            self._say_draft("Predicting what is visible ...")
 
     def _on_stop_clicked(self) -> None:
         from napari_unet.engine.commands import Command
@@ -178,22 +173,25 @@ class FinetunePanel(Panel):
 
     def _on_session_draft_changed(self) -> None:
         session = self.bench.session
+        self.live.hide_draft()  # of the one before
         if session.draft is not None:
             self.summary.setText(result_in_words(session.draft, None))
-        else:
-            self.live.hide_draft()
-            if session.version is not None:
-                self._say_version(session.version)
+        elif session.version is not None:
+            self._say_version(session.version)
         self._update()
 
     def _on_session_previewed(self, found: Preview) -> None:
-        draft = self.bench.session.draft
-        if found.number == DRAFT and draft is not None:
+        if found.number == DRAFT and self.bench.session.draft is not None:
             self.live.show_draft(found)
-            self.summary.setText(
-                f"{result_in_words(draft, None)} It finds {found.found} here, "
-                "outlined; your labels are as they were."
+            self._say_draft(
+                f"It finds {found.found} here, outlined; your labels are as they were."
             )
+
+    def _say_draft(self, more: str) -> None:
+        """Say what became of the fine-tuning, and something about its draft."""
+        draft = self.bench.session.draft
+        if draft is not None:
+            self.summary.setText(f"{result_in_words(draft, None)} {more}")
 
     def _on_session_finetuned(self, result: FinetuneResult) -> None:
         session = self.bench.session
@@ -261,6 +259,8 @@ class FinetunePanel(Panel):
         self.summary.setText(f"{text}; loss {event.loss:.3f}")
 
     def _on_runner_ended(self, job: Any, problem: str) -> None:
+        if problem and job.title.startswith(LOOKING):
+            self._say_draft(problem[:1].upper() + problem[1:])
         if job.title != TITLE:
             return
         self.live.end()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
@@ -21,6 +23,8 @@ from napari_unet.qt.layers import (
 from napari_unet.steps import DRAFT, IN_TRAINING, Preview, View
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from napari import Viewer
     from napari.layers import Image
@@ -94,8 +98,24 @@ def remove(viewer: Viewer) -> None:
     """Take the previews away; what was selected stays so."""
     chosen, layer = _chosen(viewer), shown(viewer)
     if layer is not None:
-        viewer.layers.remove(layer)
+        with _no_full_collection():
+            viewer.layers.remove(layer)
     _choose(viewer, chosen)
+
+
+@contextmanager
+def _no_full_collection() -> Iterator[None]:
+    """Keep what is alive out of Python's garbage collections for a moment.
+
+    One of all objects takes 0.3 to 0.4 s where torch is loaded, and stops the window.
+    napari asks for one as a layer goes, and a new layer makes one due; the next one
+    finds what these leave.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _chosen(viewer: Viewer) -> tuple[Any, set[Any]]:
@@ -149,17 +169,18 @@ def _put(viewer: Viewer, outline: NDArray[np.uint8], given: dict[str, Any]) -> L
     """Show outlines in the layer of earlier ones, or else in a new one."""
     chosen, layer = _chosen(viewer), shown(viewer)
     if layer is not None and layer.ndim != outline.ndim:
-        viewer.layers.remove(layer)
+        remove(viewer)
         layer = None
-    if layer is None:
-        layer = Labels(outline, opacity=1.0, **given)
-        viewer.add_layer(layer)
-    else:
-        layer.data = outline
-        for key, value in given.items():
-            setattr(layer, key, value)
-    layer.editable = False
-    _choose(viewer, chosen)
+    with _no_full_collection():
+        if layer is None:
+            layer = Labels(outline, opacity=1.0, **given)
+            viewer.add_layer(layer)
+        else:
+            layer.data = outline
+            for key, value in given.items():
+                setattr(layer, key, value)
+        layer.editable = False
+        _choose(viewer, chosen)
     return layer
 
 
