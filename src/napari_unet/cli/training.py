@@ -151,9 +151,8 @@ def finetune(
         )
         examples = _examples(pairs, model.spec.architecture)
         known = Knowledge(model, memory=memory_of(checkpoint))
-        done = output.follow(
-            finetune_steps(model, examples, config, known), "fine-tuning"
-        )
+        work = finetune_steps(model, examples, config, known)
+        done = output.follow(work, "fine-tuning")
         facts = {
             "images": f"{len(examples)} to learn from", "base": model.spec.name,
             "held_out": _before_and_after(done.before, done.after),

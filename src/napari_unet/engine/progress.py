@@ -202,7 +202,8 @@ def hint(visits: Sequence[Visit]) -> str:
     """Say in a sentence when more strokes stop paying; "" while they may pay.
 
     The last places are compared with as many before: six of each, with more places up
-    to twelve. Those that *Next* chose, the worst ones, are never mixed with the others.
+    to twelve. Those that *Next* chose are no fair sample: they are never mixed with the
+    others.
 
     Parameters
     ----------

@@ -21,7 +21,10 @@ TITLE = "How right predictions are before you correct them"
 HEIGHT, LOW = 150, 120  # pixels
 BAND = 60  # opacity of a band, of 255
 FEWEST_PLACES = 5  # that the axis is long
-CHOSEN = {"user": "places you chose", "next": "places Next chose (the worst ones)"}
+CHOSEN = {
+    "user": "places you chose",
+    "next": "places Next chose (doubtful or typical ones)",
+}
 SIGNS = {"user": "&#9679;", "next": "&#9650;"}  # as pyqtgraph draws "o" and "t1"
 COLORED = {"user": COLORS["blue"], "next": COLORS["orange"]}
 LEGEND = "<br>".join(
