@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -17,10 +18,15 @@ import tifffile
 
 from napari_unet import __version__
 from napari_unet.cli import main
+from napari_unet.cli.output import Output
+from napari_unet.engine.config import StepDone
 from napari_unet.engine.model import new_model
 from napari_unet.engine.spec import ModelSpec, UNetSpec
 from napari_unet.formats import load_model, save_model
 from napari_unet.sample_data import synthesize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 START = "import sys; from napari_unet.cli import main; sys.exit(main())"
 QUICK = ["--steps", "3", "--crop", "32", "--batch", "1", "--evaluate-every", "2"]
@@ -468,6 +474,23 @@ def test_interrupted_training_leaves_no_file(pairs: Path, tmp_path: Path) -> Non
     assert running.returncode == 130
     assert "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_that_was_swallowed_is_heard_at_the_next_step() -> None:
+    reached = []
+
+    def steps() -> Iterator[StepDone]:
+        with contextlib.suppress(KeyboardInterrupt):  # as an import may
+            signal.raise_signal(signal.SIGINT)
+        for number in range(3):
+            reached.append(number)
+            yield StepDone(number, 3, 0.0)
+
+    with pytest.raises(KeyboardInterrupt):
+        Output(sys.stdout, as_json=True).follow(steps(), "work")
+
+    assert reached == [0]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_without_napari_the_window_is_refused_with_a_sentence(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_unet.engine import training
+from napari_unet.engine import learner
 from napari_unet.engine.config import FinetuneConfig, LabelsConfig, PredictConfig
 from napari_unet.errors import ImageError, LabelsError, TrainingError, UnetError
 from napari_unet.formats import save_model
@@ -355,9 +355,9 @@ def test_a_loss_of_nan_ends_with_the_last_good_weights(
     session, _ = session_with()
     corrected(session)
     losses = iter([1.0, 1.0, float("nan")])
-    real = training.objective
+    real = learner.objective
     monkeypatch.setattr(
-        training, "objective", lambda *given: real(*given) * next(losses)
+        learner, "objective", lambda *given: real(*given) * next(losses)
     )
     config = QUICK.model_copy(update={"steps": 50, "evaluate_every": 1})
     run_now(session.finetune_job(config))

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QDialogButtonBox, QFileDialog, QListWidget, QMessageB
 
 from napari_unet.formats import SAVE_SUFFIXES, load_model
 from napari_unet.formats.bioimageio.people import Author
+from napari_unet.jobs import run_now
 from napari_unet.opened_model import Version
 from napari_unet.qt import previews, versions_panel
 from napari_unet.qt.export_dialog import ExportDialog, people
@@ -291,5 +292,9 @@ def test_a_preview_that_cannot_be_made_says_why(hands, tiny_files) -> None:
 
 def test_a_preview_asked_for_by_a_script_is_not_drawn(hands, tiny_files) -> None:
     one = with_versions(hands, tiny_files)
-    one.bench.session.previewed.emit(None)
+    view, _ = previews.visible_view(one.bench, one.bench.session.model)
+    found = []
+    one.bench.session.previewed.connect(found.append)
+    run_now(one.bench.session.preview_job(1, view))
+    assert [each.number for each in found] == [1]
     assert previews.shown(one.bench.viewer) is None
