@@ -1,9 +1,7 @@
 """Where a command speaks: results on standard output, progress on standard error."""
 
 import json
-import signal
 import sys
-import threading
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
@@ -36,7 +34,7 @@ class Output:
     def follow(self, steps: Generator[Event, Any, Result], title: str) -> Result:
         """Run a generator of steps to its end and return its result."""
         losses: list[float] = []
-        with self._bar() as bar, _interrupts() as heard:
+        with self._bar() as bar:
             task = bar.add_task(title, total=None)
             while True:
                 try:
@@ -44,8 +42,6 @@ class Output:
                 except StopIteration as end:
                     result: Result = end.value
                     return result
-                if heard:
-                    raise KeyboardInterrupt
                 done = event.done if isinstance(event, COUNTED) else event.step
                 bar.update(task, completed=done, total=event.total)
                 if isinstance(event, StepDone):
@@ -67,29 +63,6 @@ class Output:
     def _say(self, bar: "Progress", text: str) -> None:
         if bar.console.is_terminal or not self.as_json:
             bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Take down interrupts from the keyboard, which are raised as ever too.
-
-    One that comes while Python imports or finalises something may be swallowed there.
-    """
-    heard: list[int] = []
-
-    def hear(number: int, _: object) -> None:
-        heard.append(number)
-        raise KeyboardInterrupt
-
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
-        yield heard  # somebody else hears them
-        return
-    signal.signal(signal.SIGINT, hear)
-    try:
-        yield heard
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _check(event: EpochDone, losses: list[float]) -> str:
