@@ -12,6 +12,7 @@ import torch
 from napari_unet.engine.builder import Builder
 from napari_unet.engine.config import PredictConfig, TileDone
 from napari_unet.engine.drain import drain
+from napari_unet.engine.inference import Inference
 from napari_unet.engine.model import new_model, revised
 from napari_unet.engine.predict import predict, predict_steps, relabel
 from napari_unet.engine.spec import ModelSpec
@@ -19,6 +20,7 @@ from napari_unet.errors import DeviceError, ImageError
 from tiny import noise, tiny_model
 
 if TYPE_CHECKING:
+    from napari_unet.engine.inference import Window
     from napari_unet.engine.model import Model
     from napari_unet.engine.predict import Prediction
 
@@ -68,6 +70,25 @@ def test_averaging_over_flips_follows_a_flipped_image() -> None:
     model, image = tiny_model(), noise((44, 60))
     straight, flipped = (run(model, one, tta=True) for one in (image, image[:, ::-1]))
     np.testing.assert_allclose(straight.scores, flipped.scores[..., ::-1], atol=1e-5)
+
+
+def test_averaging_over_rotations_follows_a_turned_image() -> None:
+    model, image = tiny_model(), noise((44, 60))
+    for tta in (False, True):
+        straight, turned = (
+            run(model, one, rotate=True, tta=tta, tile=16)
+            for one in (image, np.rot90(image))
+        )
+        back = np.rot90(turned.scores, -1, axes=(1, 2))
+        np.testing.assert_allclose(straight.scores, back, atol=1e-5)
+
+
+def test_a_volume_is_averaged_over_flips_and_rotations() -> None:
+    model, image = tiny_model(dims=3), noise((9, 20, 26))
+    whole, tiled = (
+        run(model, image, tile=side, tta=True, rotate=True) for side in (4096, 16)
+    )
+    np.testing.assert_allclose(whole.scores, tiled.scores, atol=1e-5)
 
 
 def test_tiled_equals_the_network_itself() -> None:
@@ -216,16 +237,16 @@ def test_the_network_is_run_outside_inference_mode_between_steps() -> None:
     assert torch.is_grad_enabled()
 
 
-def limit_memory(model: Model, monkeypatch: pytest.MonkeyPatch, pixels: int) -> None:
+def limit_memory(monkeypatch: pytest.MonkeyPatch, pixels: int) -> None:
     """Let the network fail for larger inputs, as a graphics card would."""
-    whole = model.network.forward
+    unlimited = Inference.scores
 
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        if x.numel() > pixels:
+    def scores(self: Inference, read: np.ndarray, window: Window) -> np.ndarray:
+        if read.size > pixels:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(x)
+        return unlimited(self, read, window)
 
-    monkeypatch.setattr(model.network, "forward", forward)
+    monkeypatch.setattr(Inference, "scores", scores)
 
 
 def test_out_of_memory_takes_smaller_tiles_and_gives_the_same(
@@ -233,7 +254,7 @@ def test_out_of_memory_takes_smaller_tiles_and_gives_the_same(
 ) -> None:
     model, image = tiny_model(), noise((2, 90, 110))
     unlimited = run(model, image)
-    limit_memory(model, monkeypatch, 60 * 60)
+    limit_memory(monkeypatch, 60 * 60)
     steps = predict_steps(model, image, config=EXACT)
     events = []
     while True:
@@ -255,7 +276,7 @@ def test_out_of_memory_in_the_middle_keeps_progress_monotone(
     model, image = tiny_model(), noise((100, 100))
     steps = predict_steps(model, image, config=EXACT.model_copy(update={"tile": 48}))
     first = next(steps)
-    limit_memory(model, monkeypatch, 50 * 50)
+    limit_memory(monkeypatch, 50 * 50)
     rest = list(steps)
     assert first == TileDone(1, 9)
     assert [event.done for event in rest] == list(range(2, len(rest) + 2))
@@ -266,7 +287,7 @@ def test_too_little_memory_for_the_smallest_tile_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = tiny_model()
-    limit_memory(model, monkeypatch, 10)
+    limit_memory(monkeypatch, 10)
     with pytest.raises(DeviceError, match="Out of memory on cpu even with a tile of 2"):
         run(model, noise((90, 110)))
 
@@ -276,10 +297,10 @@ def test_other_errors_of_the_network_are_not_taken_for_memory(
 ) -> None:
     model = tiny_model()
 
-    def forward(x: torch.Tensor) -> torch.Tensor:
+    def scores(*_: object) -> np.ndarray:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(model.network, "forward", forward)
+    monkeypatch.setattr(Inference, "scores", scores)
     with pytest.raises(RuntimeError, match="a bug"):
         run(model, noise((20, 20)))
 

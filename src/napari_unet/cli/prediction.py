@@ -53,6 +53,9 @@ def predict(
     tta: Annotated[
         bool, typer.Option("--tta", help="Average over flips: slower, a bit better.")
     ] = False,
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="Average over quarter turns, too.")
+    ] = False,
     trust: Trust = False,
     asked: Changes = None,
     overwrite: Overwrite = False,
@@ -63,9 +66,8 @@ def predict(
         from napari_unet.cli.paths import label_files
         from napari_unet.formats import load_model
 
-        config = settings(
-            PredictConfig, {"precision": precision, "tile": tile, "tta": tta}
-        )
+        asked_for = {"precision": precision, "tile": tile, "tta": tta, "rotate": rotate}
+        config = settings(PredictConfig, asked_for)
         files = label_files(inputs, out, overwrite=overwrite)
         model = load_model(
             checkpoint, device=device, trust=trust, overrides=changes(asked)

@@ -63,6 +63,11 @@ class PredictConfig(LabelsConfig):
         False, title="Average over flips",
         description="Run every flip of the image and average: slower, a little better",
     )  # fmt: skip
+    rotate: bool = Field(
+        False, title="Average over rotations",
+        description="Run every quarter turn of the image and average; with flips, all "
+        "flips of them too",
+    )  # fmt: skip
     channel: int | None = Field(
         None, ge=0, title="Channel",
         description="The image channel given to a one-channel model; empty: luminance",

@@ -7,18 +7,14 @@ the maker's own names, and nothing of a file is ever run as code.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from fractions import Fraction
 from functools import cached_property
-from math import ceil, floor, lcm
-from typing import TYPE_CHECKING, Annotated, Literal
+from math import lcm
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from napari_unet.engine.config import Frozen
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from napari_unet.engine.receptive import grid, reach, users
 
 Op = Literal[
     "conv", "conv_transpose", "norm", "linear", "prelu", "activation", "pool",
@@ -134,117 +130,3 @@ def _sees_everything(node: Node) -> bool:
         or bool(node.options.get("align_corners"))
         or node.op == "linear"
     )
-
-
-def grid(nodes: tuple[Node, ...], dims: int) -> tuple[int, ...]:
-    """Return the full-resolution pixels that make one of the coarsest, per axis."""
-    finest = [[Fraction(1)] * dims]
-    for node in nodes:
-        sizes = list(finest[node.inputs[-1 if node.op.endswith("_like") else 0]])
-        for axis in range(dims):
-            sizes[axis] *= _zoom(node, axis, dims)
-        finest.append(sizes)
-    needed = users(nodes)  # weights that are kept only may be of any size
-    axes = zip(*(finest[value] for value in needed), strict=True)
-    return tuple(lcm(*(size.numerator for size in axis)) for axis in axes)
-
-
-def _zoom(node: Node, axis: int, dims: int) -> Fraction:
-    """Return how many pixels of its input one pixel of the node's output spans."""
-    if node.op in ("conv", "pool"):
-        return Fraction(node.per_axis("stride", dims)[axis])
-    if node.op == "conv_transpose":
-        return Fraction(1, node.per_axis("stride", dims)[axis])
-    if node.op in ("upsample", "pixel_shuffle"):
-        return Fraction(1, node.per_axis("factor", dims)[axis])
-    return Fraction(1)
-
-
-def reach(nodes: tuple[Node, ...], dims: int, stride: int) -> int:
-    """Return the halo: how far input matters around a core, rounded up to the stride.
-
-    Follows the interval of a core of one stride from the output back to the input,
-    layer by layer and axis by axis.
-    """
-    farthest = 0
-    for axis in range(dims):
-        low, high = _needed(nodes, dims, axis, stride)
-        farthest = max(farthest, -low, high - stride)
-    return ceil(farthest / stride) * stride
-
-
-def _needed(
-    nodes: tuple[Node, ...], dims: int, axis: int, stride: int
-) -> tuple[int, int]:
-    """Return the input pixels [low, high) that the output pixels [0, stride) need."""
-    zooms = _zooms(nodes, dims, axis)
-    wanted: dict[int, tuple[int, int]] = {len(nodes): (0, stride)}
-    for number in range(len(nodes), 0, -1):
-        if number not in wanted:
-            continue
-        node = nodes[number - 1]
-        for value in node.inputs:
-            span = _span(node, dims, axis, wanted[number], zooms, value)
-            old = wanted.get(value, span)
-            wanted[value] = (min(old[0], span[0]), max(old[1], span[1]))
-    return wanted.get(0, (0, stride))
-
-
-def _zooms(nodes: tuple[Node, ...], dims: int, axis: int) -> list[Fraction]:
-    zooms = [Fraction(1)]
-    for node in nodes:
-        like = node.op.endswith("_like")
-        source = node.inputs[-1 if like else 0]
-        zooms.append(zooms[source] * _zoom(node, axis, dims))
-    return zooms
-
-
-def _span(
-    node: Node, dims: int, axis: int, output: tuple[int, int],
-    zooms: list[Fraction], value: int,
-) -> tuple[int, int]:  # fmt: skip
-    """Return the pixels of an input that a node needs for its output [low, high)."""
-    low, high = output
-    if node.op in ("conv", "pool"):
-        size = node.per_axis("kernel", dims)[axis]
-        step = node.per_axis("stride", dims)[axis]
-        spread = node.per_axis("dilation", dims)[axis] * (size - 1)
-        padding = node.per_axis("padding", dims, 0)[axis]
-        return low * step - padding, (high - 1) * step - padding + spread + 1
-    if node.op == "conv_transpose":
-        size = node.per_axis("kernel", dims)[axis]
-        step = node.per_axis("stride", dims)[axis]
-        padding = node.per_axis("padding", dims, 0)[axis]
-        first = ceil(Fraction(low + padding - (size - 1), step))
-        return first, floor(Fraction(high - 1 + padding, step)) + 1
-    if node.op in ("upsample", "pixel_shuffle"):
-        factor = Fraction(node.per_axis("factor", dims)[axis])
-        return _interpolated(low, high, factor, node)
-    if node.op == "resize_like" and value == node.inputs[0]:
-        factor = zooms[value] / zooms[node.inputs[-1]]
-        first, last = _interpolated(low, high, factor, node)
-        return first - (factor == 1), last  # from 2n - 1 to 2n pixels: shifts by one
-    if node.op == "pad":
-        before = node.per_axis("before", dims, 0)[axis]
-        return low - before, high - before
-    return low, high
-
-
-def _interpolated(low: int, high: int, factor: Fraction, node: Node) -> tuple[int, int]:
-    if node.options.get("mode", "nearest") == "nearest":
-        return floor(low / factor), floor((high - 1) / factor) + 1
-    half = Fraction(1, 2)
-    first = floor((low + half) / factor - half)
-    return first, floor((high - half) / factor - half) + 2
-
-
-def users(nodes: Iterable[Node]) -> dict[int, int]:
-    """Return for each value that the output depends on the last node to read it."""
-    nodes = tuple(nodes)
-    last: dict[int, int] = defaultdict(int)
-    last[len(nodes)] = len(nodes)
-    for number in range(len(nodes), 0, -1):
-        if number in last:
-            for value in nodes[number - 1].inputs:
-                last[value] = max(last[value], number)
-    return dict(last)

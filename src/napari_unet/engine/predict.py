@@ -5,28 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from napari_unet.engine.axes import arrange, in_channel_order
 from napari_unet.engine.config import PredictConfig, TileDone
-from napari_unet.engine.device import (
-    choose_dtype,
-    empty_cache,
-    free_memory,
-    is_out_of_memory,
-)
 from napari_unet.engine.drain import drain
 from napari_unet.engine.instances import labels_from_scores
 from napari_unet.engine.kinds import LARGEST
-from napari_unet.engine.networks import pad_to_multiple
 from napari_unet.engine.normalize import normalize, statistics
-from napari_unet.engine.tiles import plan, round_up
-from napari_unet.errors import DeviceError
+from napari_unet.engine.tile_runner import TileRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,11 +28,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.model import Model
     from napari_unet.engine.normalize import Statistics
     from napari_unet.engine.spec import ModelSpec
-    from napari_unet.engine.tiles import Slices, Tile
-
-LARGEST_CORE = {2: 1024, 3: 96}  # pixels; more gains no speed
-BYTES_PER_PIXEL_AND_CHANNEL = 36  # measured: 33 for the seed network in float32
-UNKNOWN_WIDTH = 64  # channels, for a program; most U-Nets have fewer at full size
+    from napari_unet.engine.tiles import Slices
 
 
 @dataclass(frozen=True)
@@ -135,7 +122,7 @@ def predict_steps(
     stack, inner = window[: -spec.architecture.dims], window[-spec.architecture.dims :]
     labels = np.zeros([part.stop - part.start for part in window], np.int32)
     kept = _room(labels.shape, spec) if config.keep_scores else None
-    runner = _TileRunner(model, stats, config, prod(labels.shape[: len(stack)]))
+    runner = TileRunner(model, stats, config, prod(labels.shape[: len(stack)]))
     highest = 0
     for index in product(*(range(part.start, part.stop) for part in stack)):
         plane = picture[_all_channels(index)]
@@ -185,131 +172,6 @@ def _room(shape: tuple[int, ...], spec: ModelSpec) -> NDArray[np.float32]:
 
 def _all_channels(index: Iterable[int | slice]) -> tuple[int | slice, ...]:
     return (slice(None), *index)
-
-
-class _TileRunner:
-    """Runs the network over the planes of an image; halves the tile when it must."""
-
-    def __init__(
-        self, model: Model, stats: Statistics, config: PredictConfig, planes: int
-    ) -> None:
-        self.model = model
-        self.stats = stats
-        self.tta = config.tta
-        self.dtype = choose_dtype(config.precision, model.device)
-        self.planes_left = planes
-        self.done = 0
-        self.tiled = False
-        self.core = self.wanted = config.tile or self._affordable_core()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user should know of how it went."""
-        said = []
-        if self.core != self.wanted:
-            said.append(f"tile reduced to {self.core} pixels to fit into memory")
-        if self.tiled and not self.model.network.local:
-            said.append(
-                "this network measures all that it sees, so its tiles of "
-                f"{self.core} pixels may differ at their borders"
-            )
-        return tuple(said)
-
-    def scores(
-        self, plane: NDArray[Any], region: Slices
-    ) -> Generator[TileDone, None, NDArray[np.float32]]:
-        """Yield TileDone for each tile; return the region's scores (K, [Z,] Y, X)."""
-        extent = tuple(part.stop - part.start for part in region)
-        result = _room(extent, self.model.spec)
-        whole = todo = self._plan(plane, region)
-        self.planes_left -= 1
-        self.tiled = self.tiled or len(todo) > 1
-        while todo:
-            scores = self._attempt(plane, todo[0])
-            if scores is None:
-                self._halve(extent)
-                whole = self._plan(plane, region)
-                todo = _unfinished(todo, whole, extent)
-                continue
-            result[_all_channels(todo[0].place)] = scores
-            todo = todo[1:]
-            self.done += 1
-            ahead = len(todo) + self.planes_left * len(whole)
-            yield TileDone(self.done, self.done + ahead)
-        return result
-
-    def _plan(self, plane: NDArray[Any], region: Slices) -> list[Tile]:
-        stride, halo = self.model.network.stride, self.model.network.halo
-        return plan(plane.shape[1:], self.core, halo, stride, region)
-
-    def _affordable_core(self) -> int:
-        """Return the largest core whose features fit into half of the free memory."""
-        architecture = self.model.spec.architecture
-        widest = next(iter(architecture.widths), UNKNOWN_WIDTH)
-        cost = BYTES_PER_PIXEL_AND_CHANNEL * widest
-        cost += 4 * (architecture.in_channels + 3 * architecture.out_channels)
-        pixels = free_memory(self.model.device) // 2 // cost
-        side = int(pixels ** (1 / architecture.dims)) - 2 * self.model.network.halo
-        return max(min(side, LARGEST_CORE[architecture.dims]), architecture.stride)
-
-    def _attempt(self, plane: NDArray[Any], tile: Tile) -> NDArray[np.float32] | None:
-        """Return a tile's scores, None when they need more memory than there is."""
-        try:
-            return self._one(plane, tile)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if self.core <= self.model.network.stride:
-                raise DeviceError(
-                    f"Out of memory on {self.model.device} even with a tile of "
-                    f"{self.core} pixels: close other programs, or choose another "
-                    "device."
-                ) from error
-        return None  # only here does nothing hold the tensors of the failed attempt
-
-    def _halve(self, extent: tuple[int, ...]) -> None:
-        """Make the core smaller, and smaller than what there is to compute."""
-        stride = self.model.network.stride
-        self.core = max(min(self.core, round_up(max(extent), stride)) // 2, stride)
-        empty_cache(self.model.device)
-
-    @torch.inference_mode()
-    def _one(self, plane: NDArray[Any], tile: Tile) -> NDArray[np.float32]:
-        """Return the scores of a tile's core (K, [Z,] Y, X)."""
-        pixels = normalize(plane[_all_channels(tile.read)], self.stats)
-        x = torch.from_numpy(pixels)[np.newaxis].to(self.model.device)
-        scores = self._averaged(x) if self.tta else self._run(x)
-        core = scores[0][_all_channels(tile.keep)].float().cpu()
-        return np.asarray(core.numpy(), np.float32)
-
-    def _run(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(
-            x.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32
-        ):
-            return self.model.scores(x)
-
-    def _averaged(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the mean of the scores over all flips of the spatial axes.
-
-        Padded before it is flipped, so that the network's grid stays where it is.
-        """
-        x = pad_to_multiple(x, self.model.network.stride)
-        axes = range(2, x.ndim)
-        flips = [f for n in range(x.ndim - 1) for f in combinations(axes, n)]
-        total = torch.zeros(())
-        for flip in flips:
-            total = self._run(x.flip(flip)).flip(flip).float() + total.to(x.device)
-        return total / len(flips)
-
-
-def _unfinished(
-    todo: list[Tile], smaller: list[Tile], extent: tuple[int, ...]
-) -> list[Tile]:
-    """Return the smaller tiles that cover what the tiles to do would have covered."""
-    missing = np.zeros(extent, bool)
-    for tile in todo:
-        missing[tile.place] = True
-    return [tile for tile in smaller if missing[tile.place].any()]
 
 
 def _summary(

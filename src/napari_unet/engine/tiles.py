@@ -14,11 +14,13 @@ class Tile:
 
     Attributes
     ----------
-    read : from the image, core and halo
+    core : of the image, what is wanted
+    read : of the image, core and halo
     keep : from the network's output for ``read``, the core
     place : in the result, the core; counted from the corner of what is covered
     """
 
+    core: Slices
     read: Slices
     keep: Slices
     place: Slices
@@ -26,6 +28,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class _Span:
+    core: slice
     read: slice
     keep: slice
     place: slice
@@ -73,6 +76,7 @@ def plan(
     ]
     return [
         Tile(
+            tuple(s.core for s in spans),
             tuple(s.read for s in spans),
             tuple(s.keep for s in spans),
             tuple(s.place for s in spans),
@@ -98,6 +102,7 @@ def _spans(
         kept = slice(max(start, region.start), min(stop, region.stop))
         spans.append(
             _Span(
+                kept,
                 slice(first, last),
                 slice(kept.start - first, kept.stop - first),
                 slice(kept.start - region.start, kept.stop - region.start),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ENDINGS = " ".join(f"*{suffix}" for suffix in SUFFIXES)
 CHECKPOINTS = f"Checkpoints ({ENDINGS});;All files (*)"
-FIELDS = ("precision", "tile", "tta")
+FIELDS = ("precision", "tile", "tta", "rotate")
 SOURCE_TIP = (
     "A bundled model, the path of a checkpoint file or folder, or an id of BioImage.IO;"
     "\na file or folder can be dropped anywhere on this panel"

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from torch import nn
 from torch.nn import functional
 
-from napari_unet.engine.graph import GraphSpec, users
+from napari_unet.engine.graph import GraphSpec
 from napari_unet.engine.networks.any_network import AnyNetwork
 from napari_unet.engine.networks.layers import WEIGHTED, apply, layer
 from napari_unet.engine.networks.unet import unet_graph
+from napari_unet.engine.receptive import users
 from napari_unet.engine.spec import ProgramSpec
 from napari_unet.errors import CheckpointError
 
@@ -66,14 +67,25 @@ class Network(AnyNetwork):
         """Return logits (N, K, [Z,] Y, X) of ``x`` (N, C, [Z,] Y, X), any size."""
         size = x.shape[2:]
         graph = self.graph
-        if graph.input_scale != 1.0 or graph.input_offset != 0.0:
-            x = x * graph.input_scale + graph.input_offset
+        x = self.scaled(x)
         if graph.fit == "pad":
             x = pad_to_multiple(x, graph.strides)
         logits = self._computed(x)
         if graph.fit == "pad":
             logits = logits[(slice(None), slice(None), *(slice(n) for n in size))]
         return logits
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Return an input with the scaling that is part of the network."""
+        graph = self.graph
+        if graph.input_scale == 1.0 and graph.input_offset == 0.0:
+            return x
+        return x * graph.input_scale + graph.input_offset
+
+    def layer_of(self, number: int) -> nn.Module | None:
+        """Return the layer of a node, counted from 1; None: it has no weights."""
+        name = self._layers.get(number)
+        return None if name is None else self.get_submodule(name)
 
     def _computed(self, x: Tensor) -> Tensor:
         """Compute node by node; a value is dropped after its last use."""
@@ -85,8 +97,9 @@ class Network(AnyNetwork):
             for value in set(node.inputs):
                 if self._last[value] == number:
                     del values[value]
-            if number in self._layers:
-                values[number] = self.get_submodule(self._layers[number])(*given)
+            layer = self.layer_of(number)
+            if layer is not None:
+                values[number] = layer(*given)
             else:
                 values[number] = apply(node, self.graph.dims, given)
         return values[len(self.graph.nodes)]

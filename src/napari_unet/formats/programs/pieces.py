@@ -45,7 +45,5 @@ def _span(begins: int, piece: int, margin: int, last: bool) -> Slices:
     """Return what to read, to keep and to fill along one axis."""
     low = margin if begins else 0
     high = piece if last else piece - margin
-    return (
-        slice(begins, begins + piece), slice(low, high),
-        slice(begins + low, begins + high),
-    )  # fmt: skip
+    place = slice(begins + low, begins + high)
+    return place, slice(begins, begins + piece), slice(low, high), place

@@ -1,0 +1,53 @@
+"""How much memory a network needs for a part of an image. Imports no torch."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from napari_unet.engine.receptive import users
+
+if TYPE_CHECKING:
+    from napari_unet.engine.cropping import Cropped
+    from napari_unet.engine.graph import GraphSpec
+
+
+def most_held(graph: GraphSpec, cropped: Cropped) -> int:
+    """Return how many numbers are held at once when a part is computed, at most.
+
+    Those of all values that are read later, and of what is made of them; each layer's
+    input counts twice, because some copy it.
+    """
+    channels, last = channels_of(graph), users(graph.nodes)
+    sizes = {0: channels[0] * prod(stop - start for start, stop in cropped.read)}
+    held, most = sizes[0], 0
+    for number, node in enumerate(graph.nodes, start=1):
+        if number not in last:
+            continue
+        pixels = prod(cut.length for cut in cropped.cuts[number])
+        sizes[number] = channels[number] * pixels
+        given = {value for value in node.inputs if value in sizes}
+        held += sizes[number]
+        most = max(most, held + sum(sizes[value] for value in given))
+        held -= sum(sizes[value] for value in given if last[value] == number)
+    return most
+
+
+def channels_of(graph: GraphSpec) -> list[int]:
+    """Return the channels of each value."""
+    found = [graph.in_channels]
+    for node in graph.nodes:
+        given = [found[value] for value in node.inputs]
+        options = node.options
+        if node.op in ("conv", "conv_transpose", "linear"):
+            count = int(str(options["outputs"]))
+        elif node.op == "concat":
+            count = sum(given)
+        elif node.op == "take":
+            count = int(str(options["stop"])) - int(str(options["start"]))
+        elif node.op == "pixel_shuffle":
+            count = given[0] // int(str(options["factor"])) ** graph.dims
+        else:
+            count = given[0]
+        found.append(count)
+    return found
