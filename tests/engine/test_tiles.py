@@ -64,8 +64,8 @@ def test_without_a_region_the_whole_image_is_covered() -> None:
     tiles = plan((5, 9), core=4, halo=2, stride=2)
     assert [tile.place for tile in tiles][:3] == [
         (slice(0, 4), slice(0, 4)),
+        (slice(4, 5), slice(0, 4)),
         (slice(0, 4), slice(4, 8)),
-        (slice(0, 4), slice(8, 9)),
     ]
     assert len(tiles) == 6
 

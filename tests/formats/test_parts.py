@@ -58,9 +58,12 @@ def compared(model: Model, length: int = 3) -> tuple[float, bool]:
     start, end = (tuple((0, 9) for _ in shape), tuple((n - 5, n) for n in shape))
     beyond = np.pad(x[0].numpy(), [(0, 0), *((0, step),) * dims], mode="edge")
     all_of_it = tuple((0, n) for n in shape)
+    across = [(a, min(a + 5, shape[0])) for a in range(1, shape[0], 5)]
+    bands = [(band, *middle[1:]) for band in across]  # each goes on from the last
     parts = (middle, start, end, (*middle[:-1], end[-1])) if network.local else ()
-    for core in (all_of_it, *parts):
-        window = frame.window(core)
+    window = None
+    for core in (all_of_it, *parts, *(bands if network.local else ())):
+        window = frame.window(core, window)
         read = tuple(slice(*span) for span in window.read)
         found = inference.scores(beyond[(slice(None), *read)], window)
         part = tuple(slice(*span) for span in core)  # no more than the image has

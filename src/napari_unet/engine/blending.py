@@ -20,16 +20,16 @@ class Blend:
 
     Parameters
     ----------
-    result : (K, [Z,] Y, X) float32, zeros; written
+    shape : of the result, (K, [Z,] Y, X)
 
     References
     ----------
     Isensee et al.: nnU-Net, Nature Methods 2021, 18:203-211.
     """
 
-    def __init__(self, result: NDArray[np.float32]) -> None:
-        self._result = result
-        self._weight = np.zeros(result.shape[1:], np.float32)
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._sum = np.zeros(shape, np.float32)
+        self._weight = np.zeros(shape[1:], np.float32)
 
     def add(self, scores: NDArray[np.float32], keep: Slices, place: Slices) -> None:
         """Add a part of a tile.
@@ -41,11 +41,12 @@ class Blend:
         place : where that lies in the result
         """
         weight = gaussian(scores.shape[1:])[keep]
-        old, new = self._weight[place], self._weight[place] + weight
-        share = weight / new
-        kept = self._result[(slice(None), *place)]
-        kept += (scores[(slice(None), *keep)] - kept) * share
-        old[...] = new
+        self._sum[(slice(None), *place)] += scores[(slice(None), *keep)] * weight
+        self._weight[place] += weight
+
+    def mean(self) -> NDArray[np.float32]:
+        """Return the result, (K, [Z,] Y, X) float32."""
+        return self._sum / self._weight
 
 
 def gaussian(shape: tuple[int, ...]) -> NDArray[np.float32]:

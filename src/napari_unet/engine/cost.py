@@ -19,14 +19,15 @@ def most_held(graph: GraphSpec, cropped: Cropped) -> int:
     input counts twice, because some copy it.
     """
     channels, last = channels_of(graph), users(graph.nodes)
-    sizes = {0: channels[0] * prod(stop - start for start, stop in cropped.read)}
+    sizes = {
+        value: channels[value] * prod(stop - start for start, stop in parts)
+        for value, parts in cropped.needed.items()
+    }
     held, most = sizes[0], 0
     for number, node in enumerate(graph.nodes, start=1):
         if number not in last:
             continue
-        pixels = prod(cut.length for cut in cropped.cuts[number])
-        sizes[number] = channels[number] * pixels
-        given = {value for value in node.inputs if value in sizes}
+        given = set(node.inputs)
         held += sizes[number]
         most = max(most, held + sum(sizes[value] for value in given))
         held -= sum(sizes[value] for value in given if last[value] == number)

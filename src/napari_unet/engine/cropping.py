@@ -2,7 +2,9 @@
 
 A tile that carries its whole halo through the network computes most of it in vain:
 near the output a pixel depends on few neighbours, only deep inside on many. Each layer
-is therefore computed where a later one needs it, and nowhere else.
+is therefore computed where a later one needs it, and nowhere else. Along the first
+axis, tiles follow each other, and what one has computed of a layer the next does not
+compute again.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 from napari_unet.engine.receptive import span, users, wanted, zooms_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from fractions import Fraction
 
     from napari_unet.engine.graph import GraphSpec, Node
@@ -25,7 +28,7 @@ class Cut:
 
     Attributes
     ----------
-    inputs : from where to where in what is held of each input
+    inputs : from where to where in what there is of each input
     before, after : pixels that are missing at the image's border, to be padded
     skip : pixels that are made before those that are wanted
     length : pixels that are wanted
@@ -46,12 +49,34 @@ class Cropped:
 
     Attributes
     ----------
-    read : the part of the input that is needed, per axis
-    cuts : of each node by its number, per axis; nodes that nothing needs are left out
+    output : the part, per axis
+    needed : what there must be of each value, per axis; value 0 is the input
+    done : up to where along the first axis each value was computed by earlier parts
+    keep : from where along the first axis later parts need values that are made; those
+        that they do not need are left out
+    cuts : of each node by its number, per axis; nodes that make nothing are left out
     """
 
-    read: tuple[Interval, ...]
-    cuts: dict[int, tuple[Cut, ...]]
+    output: tuple[Interval, ...]
+    needed: Mapping[int, tuple[Interval, ...]]
+    done: Mapping[int, int]
+    keep: Mapping[int, int]
+    cuts: Mapping[int, tuple[Cut, ...]]
+
+    @property
+    def read(self) -> tuple[Interval, ...]:
+        """The pixels of the input that no earlier part has read."""
+        return (self.new(0), *self.needed[0][1:])
+
+    def new(self, value: int) -> Interval:
+        """Return the pixels of a value along the first axis that are to be made."""
+        low, high = self.needed[value][0]
+        return min(max(low, self.done.get(value, low)), high), high
+
+    def precedes(self, output: tuple[Interval, ...]) -> bool:
+        """Tell whether another part of the output comes right after this one."""
+        (_, stop), *others = self.output
+        return output[0][0] == stop and list(output[1:]) == others
 
 
 class Croppable:
@@ -82,30 +107,65 @@ class Croppable:
         if any(s[-1] != n for s, n in zip(self._sizes, shape, strict=True)):
             raise ValueError(f"{graph.family}: its output is smaller than its input")
 
-    def cropped(self, output: tuple[Interval, ...]) -> Cropped:
-        """Return how to compute these pixels of the output, per axis."""
+    def cropped(
+        self, output: tuple[Interval, ...], after: Cropped | None = None
+    ) -> Cropped:
+        """Return how to compute a part of the output.
+
+        Parameters
+        ----------
+        output : its pixels, per axis
+        after : how the part right before it along the first axis is computed, so that
+            nothing is computed twice; None: there is none
+        """
         nodes, dims = self.graph.nodes, self.graph.dims
+        done = {} if after is None else self._done_after(after)
         needed = [
-            wanted(nodes, dims, axis, part, self._sizes[axis])
+            wanted(nodes, dims, axis, part, self._sizes[axis], {} if axis else done)
             for axis, part in enumerate(output)
         ]
-        cuts = {
-            number: tuple(self._cut(number, axis, needed[axis]) for axis in range(dims))
-            for number in range(1, len(nodes) + 1)
-            if number in self._used
+        all_needed = {
+            value: tuple(parts.get(value, (0, 0)) for parts in needed)
+            for value in self._used
         }
-        return Cropped(tuple(parts[0] for parts in needed), cuts)
+        part = Cropped(output, all_needed, done, {}, {})
+        cuts = {
+            number: tuple(self._cut(number, axis, part) for axis in range(dims))
+            for number in range(1, len(nodes) + 1)
+            if number in self._used and part.new(number)[0] < part.new(number)[1]
+        }
+        keep = self._kept(self._done_after(part))
+        return Cropped(output, all_needed, done, keep, cuts)
 
-    def _cut(self, number: int, axis: int, held: dict[int, Interval]) -> Cut:
+    def _done_after(self, part: Cropped) -> dict[int, int]:
+        """Return up to where each value is computed once a part is."""
+        return {
+            value: max(part.needed[value][0][1], part.done.get(value, 0))
+            for value in self._used
+        }
+
+    def _kept(self, done: Mapping[int, int]) -> dict[int, int]:
+        """Return from where each value is needed to go on after what is done."""
+        keep: dict[int, int] = {}
+        for number, node in enumerate(self.graph.nodes, start=1):
+            if number not in self._used or done[number] >= self._sizes[0][number]:
+                continue
+            new = (done[number], done[number] + 1)
+            for value in node.inputs:
+                start = span(node, self.graph.dims, 0, new, self._zooms[0], value)[0]
+                keep[value] = max(min(start, keep.get(value, start)), 0)
+        return {value: start for value, start in keep.items() if start < done[value]}
+
+    def _cut(self, number: int, axis: int, part: Cropped) -> Cut:
         node, dims = self.graph.nodes[number - 1], self.graph.dims
-        low, high = held[number]
+        low, high = part.needed[number][axis] if axis else part.new(number)
         inputs, first = [], (0, 0, 0)
         for place, value in enumerate(node.inputs):
             start, stop = span(node, dims, axis, (low, high), self._zooms[axis], value)
             inside = max(start, 0), min(stop, self._sizes[axis][value])
             if place == 0:
                 first = inside[0], inside[0] - start, stop - inside[1]
-            begin = held[value][0]
+            begin = part.needed[value][axis][0]
             inputs.append((inside[0] - begin, inside[1] - begin))
         start, before, after = first
         zoom = self._zooms[axis][node.inputs[0]] / self._zooms[axis][number]

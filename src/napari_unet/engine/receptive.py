@@ -8,7 +8,7 @@ from math import ceil, floor, lcm
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from napari_unet.engine.graph import Node
 
@@ -54,7 +54,7 @@ def reach(nodes: tuple[Node, ...], dims: int, stride: int) -> int:
 
 def wanted(
     nodes: tuple[Node, ...], dims: int, axis: int, output: Interval,
-    sizes: Sequence[int] | None = None,
+    sizes: Sequence[int] | None = None, done: Mapping[int, int] | None = None,
 ) -> dict[int, Interval]:  # fmt: skip
     """Return which pixels [low, high) of each value the output's pixels depend on.
 
@@ -64,19 +64,24 @@ def wanted(
     axis : the spatial axis
     output : pixels of the output
     sizes : of each value, whose pixels end there; None: without end
+    done : up to where values are computed already; for what is before, nothing is
+        needed
     """
     zooms = zooms_of(nodes, dims, axis)
     found = {len(nodes): output}
+    done = done or {}
     for number in range(len(nodes), 0, -1):
         if number not in found:
             continue
         node = nodes[number - 1]
-        for value in node.inputs:
-            low, high = span(node, dims, axis, found[number], zooms, value)
+        low, high = found[number]
+        low = max(low, done.get(number, low))
+        for value in node.inputs if low < high else ():
+            start, stop = span(node, dims, axis, (low, high), zooms, value)
             if sizes is not None:
-                low, high = max(low, 0), min(high, sizes[value])
-            old = found.get(value, (low, high))
-            found[value] = (min(old[0], low), max(old[1], high))
+                start, stop = max(start, 0), min(stop, sizes[value])
+            old = found.get(value, (start, stop))
+            found[value] = (min(old[0], start), max(old[1], stop))
     return found
 
 

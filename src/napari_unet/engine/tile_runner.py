@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from napari_unet.engine.normalize import Statistics
     from napari_unet.engine.tiles import Slices, Tile
 
-CORES = {2: (512, 384, 256, 192, 128, 96, 64, 32), 3: (96, 64, 48, 32, 16)}  # pixels
+# Pixels. Along the first axis a tile goes on from the one before, so it may be short;
+# what it holds should be small enough to stay in caches.
+CORES = {
+    2: ((96, 2048), (64, 2048), (64, 1024), (64, 512), (64, 256), (32, 128), (32, 32)),
+    3: ((16, 256, 256), (16, 128, 128), (16, 96, 96), (16, 64, 64), (8, 32, 32)),
+}
+CORE_OF_PROGRAM = {2: 512, 3: 96}  # has to read its halo each time
 
 
 class TileRunner:
@@ -50,29 +56,29 @@ class TileRunner:
     def __init__(
         self, model: Model, stats: Statistics, config: PredictConfig, planes: int
     ) -> None:
-        self._spec = model.spec
         dims = model.spec.architecture.dims
-        ways = turns(dims, flips=config.tta, rotations=config.rotate)
-        dtype = choose_dtype(config.precision, model.device)
-        self._inference = Inference(model, dtype, ways)
-        self._network = self._inference.network
+        self._spec = model.spec
         self._stats = stats
-        self._planes_left = planes
+        self._turns = turns(dims, flips=config.tta, rotations=config.rotate)
+        self._inference = Inference(model, choose_dtype(config.precision, model.device))
+        self._network = self._inference.network
+        self._passes_left = planes * len(self._turns)
         self._done = 0
         self._tiled = False
         self._asked = config.tile
-        self._core = self._wanted = 0  # not chosen yet
+        self._core: tuple[int, ...] = ()  # not chosen yet
+        self._reduced = False
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know of how it went."""
-        said = []
-        if self._core != self._wanted:
-            said.append(f"tile reduced to {self._core} pixels to fit into memory")
+        said, core = [], _in_words(self._core)
+        if self._reduced:
+            said.append(f"tile reduced to {core} pixels to fit into memory")
         if self._tiled and not self._network.local:
             said.append(
-                "this network measures all that it sees, so tiles of "
-                f"{self._core} pixels were blended and differ from the whole"
+                f"this network measures all that it sees, so tiles of {core} pixels "
+                "were blended and differ from the whole"
             )
         return tuple(said)
 
@@ -86,55 +92,75 @@ class TileRunner:
         plane : (C, [Z,] Y, X), raw intensity; read tile by tile
         region : slices with start and stop over its spatial axes
         """
-        shape = plane.shape[1:]
-        frame = Frame(self._inference, shape)
-        self._choose_core(frame, shape)
         extent = tuple(part.stop - part.start for part in region)
-        result = np.zeros((self._spec.architecture.out_channels, *extent), np.float32)
-        whole = todo = self._plan(shape, region)
-        self._planes_left -= 1
-        placed = _Placed(result, region, blends=not self._network.local)
+        total = np.zeros((self._spec.architecture.out_channels, *extent), np.float32)
         with _Reader(plane, self._stats) as reader:
-            while todo:
-                self._tiled = self._tiled or len(whole) > 1
-                window = self._window(frame, todo[0])
-                then = self._window(frame, todo[1]) if todo[1:] else None
-                scores = self._attempt(reader.read(window, then), window)
-                if scores is None:
-                    self._halve(extent)
-                    whole = self._plan(shape, region)
-                    todo = _unfinished(todo, whole, extent)
-                    continue
-                placed.put(scores, todo[0])
-                todo = todo[1:]
-                self._done += 1
-                ahead = len(todo) + self._planes_left * len(whole)
-                yield TileDone(self._done, self._done + ahead)
-        return result
+            for turn in self._turns:
+                many = len(self._turns) > 1
+                frame = Frame(self._inference, plane.shape[1:], turn if many else None)
+                self._passes_left -= 1
+                yield from self._one_pass(frame, reader, region, total)
+        if len(self._turns) > 1:
+            total /= len(self._turns)
+        return total
 
-    def _plan(self, shape: tuple[int, ...], region: Slices) -> list[Tile]:
+    def _one_pass(
+        self, frame: Frame, reader: _Reader, region: Slices, total: NDArray[np.float32]
+    ) -> Generator[TileDone, None, None]:
+        """Add the scores of the image as it is laid to a total."""
+        laid = frame.laid(tuple((part.start, part.stop) for part in region))
+        area = tuple(slice(start, stop) for start, stop in laid)
+        self._choose_core(frame)
+        whole = todo = self._plan(frame, area)
+        placed = _Placed(total, region, blends=not self._network.local)
+        before: Window | None = None
+        while todo:
+            self._tiled = self._tiled or len(whole) > 1
+            window = self._window(frame, todo[0], before)
+            then = self._window(frame, todo[1], window) if todo[1:] else None
+            scores = self._attempt(reader.read(window, then), window)
+            if scores is None:
+                self._halve(area)
+                whole, before = self._plan(frame, area), None
+                todo = _unfinished(todo, whole)
+                continue
+            placed.put(scores, window)
+            todo, before = todo[1:], window
+            self._done += 1
+            ahead = len(todo) + self._passes_left * len(whole)
+            yield TileDone(self._done, self._done + ahead)
+        placed.finish()
+
+    def _plan(self, frame: Frame, area: Slices) -> list[Tile]:
         stride, halo = self._network.stride, self._network.halo
-        return plan(shape, self._core, halo, stride, region)
+        return plan(frame.shape, self._core, halo, stride, area)
 
-    def _window(self, frame: Frame, tile: Tile) -> Window:
+    def _window(self, frame: Frame, tile: Tile, before: Window | None) -> Window:
         """Return what is computed of a tile: all of it where tiles are blended."""
         part = tile.core if self._network.local else tile.read
-        return frame.window(tuple((s.start, s.stop) for s in part))
+        return frame.window(tuple((s.start, s.stop) for s in part), before)
 
-    def _choose_core(self, frame: Frame, shape: tuple[int, ...]) -> None:
-        """Choose, at the first plane, the largest core that fits half of the memory."""
-        if self._wanted:
+    def _choose_core(self, frame: Frame) -> None:
+        """Choose, at first, the largest core that fits half of the memory."""
+        if self._core:
             return
-        room = free_memory(self._network.device) // 2
-        cores = [core for core in CORES[len(shape)] if core >= self._network.stride]
-        fitting = (c for c in cores if self._bytes(frame, shape, c) <= room)
-        affordable = next(fitting, self._network.stride)
-        self._core = self._wanted = self._asked or affordable
+        dims, stride = len(frame.shape), self._network.stride
+        if self._asked or not frame.crops:
+            self._core = (self._asked or CORE_OF_PROGRAM[dims],) * dims
+        else:
+            room = free_memory(self._network.device) // 2
+            fitting = (c for c in CORES[dims] if self._bytes(frame, c) <= room)
+            self._core = next(fitting, CORES[dims][-1])
+        self._core = tuple(round_up(side, stride) for side in self._core)
 
-    def _bytes(self, frame: Frame, shape: tuple[int, ...], core: int) -> int:
+    def _bytes(self, frame: Frame, core: tuple[int, ...]) -> int:
         """Return what a tile in the middle of an image costs."""
-        wanted = tuple((n // 2, min(n // 2 + core, n)) for n in shape)
-        return self._inference.memory_of(frame.window(wanted))
+        corner = [
+            max(n - side, 0) // 2 for n, side in zip(frame.shape, core, strict=True)
+        ]
+        spans = zip(corner, core, frame.shape, strict=True)
+        part = tuple((start, min(start + side, n)) for start, side, n in spans)
+        return self._inference.memory_of(frame.window(part))
 
     def _attempt(
         self, pixels: NDArray[np.float32], window: Window
@@ -145,48 +171,64 @@ class TileRunner:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if self._core <= self._network.stride:
+            if max(self._core) <= self._network.stride:
                 raise DeviceError(
                     f"Out of memory on {self._network.device} even with a tile of "
-                    f"{self._core} pixels: close other programs, or choose another "
-                    "device."
+                    f"{_in_words(self._core)} pixels: close other programs, or choose "
+                    "another device."
                 ) from error
         return None  # only here does nothing hold the tensors of the failed attempt
 
-    def _halve(self, extent: tuple[int, ...]) -> None:
+    def _halve(self, area: Slices) -> None:
         """Make the core smaller, and smaller than what there is to compute."""
         stride = self._network.stride
-        self._core = max(min(self._core, round_up(max(extent), stride)) // 2, stride)
+        extent = (round_up(part.stop - part.start, stride) for part in area)
+        core = [min(pair) for pair in zip(self._core, extent, strict=True)]
+        self._core = tuple(max(round_up(side // 2, stride), stride) for side in core)
+        self._reduced = True
+        self._inference.forget()
         empty_cache(self._network.device)
 
 
+def _in_words(core: tuple[int, ...]) -> str:
+    return " x ".join(map(str, core))
+
+
 class _Placed:
-    """Puts tiles into the result; blends them where they differ at their borders."""
+    """Adds tiles to a total; blends them where they differ at their borders."""
 
     def __init__(
-        self, result: NDArray[np.float32], region: Slices, *, blends: bool
+        self, total: NDArray[np.float32], region: Slices, *, blends: bool
     ) -> None:
-        self._result = result
+        self._total = total
         self._region = region
-        self._blend = Blend(result) if blends else None
+        self._blend = Blend(total.shape) if blends else None
 
-    def put(self, scores: NDArray[np.float32], tile: Tile) -> None:
-        """Put in place what was computed of a tile: its core, or all that it reads."""
-        if self._blend is None:
-            self._result[(slice(None), *tile.place)] = scores
-            return
+    def put(self, scores: NDArray[np.float32], window: Window) -> None:
+        """Add what was computed of a window."""
         shared = [
-            (max(r.start, part.start), min(r.stop, part.stop))
-            for r, part in zip(tile.read, self._region, strict=True)
+            (max(start, part.start), min(stop, part.stop))
+            for (start, stop), part in zip(window.core, self._region, strict=True)
         ]
         keep, place = (
             tuple(
-                slice(start - corner.start, stop - corner.start)
+                slice(start - corner, stop - corner)
                 for (start, stop), corner in zip(shared, corners, strict=True)
             )
-            for corners in (tile.read, self._region)
+            for corners in (
+                [c for c, _ in window.core],
+                [r.start for r in self._region],
+            )
         )
-        self._blend.add(scores, keep, place)
+        if self._blend is not None:
+            self._blend.add(scores, keep, place)
+        else:
+            self._total[(slice(None), *place)] += scores[(slice(None), *keep)]
+
+    def finish(self) -> None:
+        """Add what was blended."""
+        if self._blend is not None:
+            self._total += self._blend.mean()
 
 
 class _Reader:
@@ -216,20 +258,25 @@ class _Reader:
         return pixels
 
     def _pixels(self, window: Window) -> NDArray[np.float32]:
-        shape = self._plane.shape[1:]
-        spans = list(zip(window.read, shape, strict=True))
-        inside = tuple(slice(start, min(stop, n)) for (start, stop), n in spans)
+        """Return normalised pixels; beyond its end the image has its edge value."""
+        spans = list(zip(window.read, self._plane.shape[1:], strict=True))
+        firsts = [min(start, n - 1) for (start, _), n in spans]
+        inside = tuple(
+            slice(first, min(stop, n))
+            for first, ((_, stop), n) in zip(firsts, spans, strict=True)
+        )
         pixels = normalize(np.asarray(self._plane[(slice(None), *inside)]), self._stats)
         beyond = [(0, 0), *((0, max(stop - n, 0)) for (_, stop), n in spans)]
-        if not any(after for _, after in beyond):
-            return pixels
-        return np.pad(pixels, beyond, mode="edge")
+        if any(after for _, after in beyond):
+            pixels = np.pad(pixels, beyond, mode="edge")
+            late = (start - f for f, ((start, _), _) in zip(firsts, spans, strict=True))
+            pixels = pixels[(slice(None), *(slice(n, None) for n in late))]
+        return np.ascontiguousarray(pixels)
 
 
-def _unfinished(
-    todo: list[Tile], smaller: list[Tile], extent: tuple[int, ...]
-) -> list[Tile]:
+def _unfinished(todo: list[Tile], smaller: list[Tile]) -> list[Tile]:
     """Return the smaller tiles that cover what the tiles to do would have covered."""
+    extent = [max(t.place[a].stop for t in smaller) for a in range(len(todo[0].place))]
     missing = np.zeros(extent, bool)
     for tile in todo:
         missing[tile.place] = True

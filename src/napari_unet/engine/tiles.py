@@ -36,7 +36,7 @@ class _Span:
 
 def plan(
     shape: tuple[int, ...],
-    core: int,
+    core: int | tuple[int, ...],
     halo: int,
     stride: int,
     region: Slices | None = None,
@@ -50,7 +50,7 @@ def plan(
     Parameters
     ----------
     shape : spatial shape of the image
-    core : side of a core in pixels; rounded up to the stride
+    core : sides of a core in pixels, or one for all; rounded up to the stride
     halo : pixels read around it; a multiple of the stride
     stride : of the network
     region : the part of the image to cover, in slices with start and stop; None: all.
@@ -58,8 +58,8 @@ def plan(
 
     Returns
     -------
-    tiles : in reading order; their ``place`` slices, counted from the region's corner,
-        tile the region without overlap
+    tiles : along the first axis before the others; their ``place`` slices, counted from
+        the region's corner, tile the region without overlap
 
     Raises
     ------
@@ -68,11 +68,11 @@ def plan(
     """
     if halo % stride:
         raise ValueError(f"halo {halo} is no multiple of the stride {stride}")
-    core = round_up(core, stride)
+    cores = core if isinstance(core, tuple) else (core,) * len(shape)
     region = region or tuple(slice(0, length) for length in shape)
     axes = [
-        _spans(length, part, core, halo, stride)
-        for length, part in zip(shape, region, strict=True)
+        _spans(length, part, round_up(side, stride), halo, stride)
+        for length, part, side in zip(shape, region, cores, strict=True)
     ]
     return [
         Tile(
@@ -81,7 +81,7 @@ def plan(
             tuple(s.keep for s in spans),
             tuple(s.place for s in spans),
         )
-        for spans in product(*axes)
+        for spans in (tuple(reversed(each)) for each in product(*reversed(axes)))
     ]
 
 

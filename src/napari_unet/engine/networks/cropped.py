@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from napari_unet.engine.networks.layers import LINEAR, MAX_POOL, apply
 from napari_unet.engine.receptive import users
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor, nn
 
@@ -20,55 +21,211 @@ if TYPE_CHECKING:
     from napari_unet.engine.graph import Node
     from napari_unet.engine.networks.network import Network
 
+LAYOUT = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the axes of a tensor
 CONV = {2: functional.conv2d, 3: functional.conv3d}
 UP_CONV = {2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 FRESH = ("conv", "conv_transpose", "norm", "concat", "add")  # memory of their own
 
 
-def compute(network: Network, x: Tensor, cropped: Cropped) -> Tensor:
-    """Return logits (N, K, [Z,] Y, X) of a part of an image.
+@dataclass(frozen=True)
+class _Rows:
+    """Some rows of a value: a tensor (N, C, [Z,] Y, X), cut along its first axis."""
 
-    Equal to what ``network`` gives there for the whole image, but for rounding.
+    start: int
+    content: Tensor
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.content.shape[2]
+
+    def part(self, start: int, stop: int) -> Tensor:
+        return self.content.narrow(2, start - self.start, stop - start)
+
+
+class Stream:
+    """Computes parts of an image one after another, nothing twice.
+
+    Of what the layers make, the rows (along the first axis) that the next part needs
+    are kept, in the pieces in which they were made.
 
     Parameters
     ----------
-    network : in evaluation mode
-    x : (N, C, [Z,] Y, X), the pixels ``cropped.read`` of the padded image
-    cropped : from ``Croppable.cropped``
+    network : Network
+        In evaluation mode.
     """
-    nodes = network.graph.nodes
-    last = users(nodes)
-    readers = Counter(v for number in last if number for v in nodes[number - 1].inputs)
-    values = {0: network.scaled(x)}
-    for number in sorted(set(last) - {0}):
-        node, cuts = nodes[number - 1], cropped.cuts[number]
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._nodes = network.graph.nodes
+        self._last = users(self._nodes)
+        self._numbers = sorted(set(self._last) - {0})
+        self._readers: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        for number in self._numbers:
+            for place, value in enumerate(self._nodes[number - 1].inputs):
+                self._readers[value].append((number, place))
+        self._held: dict[int, list[_Rows]] = {}
+
+    def logits(self, x: Tensor, cropped: Cropped) -> Tensor:
+        """Return logits (N, K, [Z,] Y, X) of a part of an image.
+
+        Equal to what the network gives there for the whole image, but for rounding.
+
+        Parameters
+        ----------
+        x : (N, C, [Z,] Y, X), the pixels ``cropped.read`` of the padded image
+        cropped : from ``Croppable.cropped``, after the part before where there is one
+        """
+        if not cropped.done:
+            self._held.clear()
+        if x.shape[2]:
+            self._add(0, self._network.scaled(x), cropped)
+        for number in self._numbers:
+            if number in cropped.cuts:
+                self._make(number, cropped)
+            for value in set(self._nodes[number - 1].inputs):
+                if self._last[value] == number:
+                    self._trim(value, cropped)
+        return self._held.pop(len(self._nodes))[-1].content
+
+    def _make(self, number: int, cropped: Cropped) -> None:
+        """Make what is new of a node's result."""
+        node, cuts = self._nodes[number - 1], cropped.cuts[number]
+        start, stop = cropped.new(number)
+        kept = start - self._joined_from(number, cropped)
+        if node.op == "concat":
+            self._concatenate(number, cropped, kept)
+            return
         given = [
-            _part(values[value], (cut.inputs[place] for cut in cuts))
+            self._given(value, place, cropped, cuts)
             for place, value in enumerate(node.inputs)
         ]
-        first = node.inputs[0]
-        spare = readers[first] == 1 and first > 0 and nodes[first - 1].op in FRESH
-        for value in set(node.inputs):
-            if last[value] == number:
-                del values[value]
-        made = _computed(node, network.layer_of(number), given, cuts, spare=spare)
-        values[number] = _part(made, ((c.skip, c.skip + c.length) for c in cuts))
-    return values[len(nodes)]
+        if _is_relu(node):
+            if kept:
+                out = self._room(number, given[0].shape, given[0], kept)
+                torch.clamp_min(given[0], 0, out=out.narrow(2, kept, stop - start))
+                self._hold(number, start - kept, out)
+                return
+            if self._is_spare(node.inputs[0], cropped):
+                self._hold(number, start, functional.relu(given[0], inplace=True))
+                return
+        made = _computed(node, self._network.layer_of(number), given, cuts)
+        made = _part(made, [(c.skip, c.skip + c.length) for c in cuts])
+        self._add(number, made, cropped)
+
+    def _concatenate(self, number: int, cropped: Cropped, kept: int) -> None:
+        """Put inputs into one tensor, behind the rows that are kept, copied once."""
+        node, cuts = self._nodes[number - 1], cropped.cuts[number]
+        pieces = [
+            self._pieces(value, place, cropped, cuts)
+            for place, value in enumerate(node.inputs)
+        ]
+        channels = sum(each[0].shape[1] for each in pieces)
+        shape = (pieces[0][0].shape[0], channels, *(cut.length for cut in cuts))
+        out = self._room(number, shape, pieces[0][0], kept)
+        channel = 0
+        for each in pieces:
+            row, many = kept, each[0].shape[1]
+            for piece in each:
+                place_of = out.narrow(1, channel, many).narrow(2, row, piece.shape[2])
+                place_of.copy_(piece)
+                row += piece.shape[2]
+            channel += many
+        self._hold(number, cropped.new(number)[0] - kept, out)
+
+    def _room(
+        self, value: int, shape: Sequence[int], like: Tensor, kept: int
+    ) -> Tensor:
+        """Return a new tensor that begins with the last rows of a value."""
+        size = [*shape[:2], shape[2] + kept, *shape[3:]]
+        layout = LAYOUT[len(size)]
+        out = torch.empty(
+            size, dtype=like.dtype, device=like.device, memory_format=layout
+        )
+        if kept:
+            last = self._held[value][-1]
+            out.narrow(2, 0, kept).copy_(last.part(last.stop - kept, last.stop))
+        return out
+
+    def _joined_from(self, value: int, cropped: Cropped) -> int:
+        """Return from which row on a value must be in one piece with what is new.
+
+        That is what layers read that look at several rows at once; those that only put
+        rows together take them piece by piece.
+        """
+        first = cropped.new(value)[0]
+        base = cropped.needed[value][0][0]
+        starts = [
+            base + cropped.cuts[number][0].inputs[place][0]
+            for number, place in self._readers[value]
+            if number in cropped.cuts and self._nodes[number - 1].op != "concat"
+        ]
+        return min([first, *starts])
+
+    def _given(
+        self, value: int, place: int, cropped: Cropped, cuts: tuple[Cut, ...]
+    ) -> Tensor:
+        """Return what a node reads of an input."""
+        pieces = self._pieces(value, place, cropped, cuts)
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
+
+    def _pieces(
+        self, value: int, place: int, cropped: Cropped, cuts: tuple[Cut, ...]
+    ) -> list[Tensor]:
+        """Return what a node reads of an input, in pieces along the first axis."""
+        (start, stop), *others = (cut.inputs[place] for cut in cuts)
+        base = cropped.needed[value][0][0]
+        start, stop = start + base, stop + base
+        found = []
+        held = self._held[value]
+        for rows in held[-1:] if held[-1].start <= start else held:
+            first, end = max(start, rows.start), min(stop, rows.stop)
+            if first < end:
+                found.append(_part(rows.part(first, end), others, axis=3))
+                start = end
+        return found
+
+    def _is_spare(self, value: int, cropped: Cropped) -> bool:
+        """Tell whether a layer may write into its input."""
+        fresh = value > 0 and self._nodes[value - 1].op in FRESH
+        return fresh and len(self._readers[value]) == 1 and value not in cropped.keep
+
+    def _add(self, value: int, made: Tensor, cropped: Cropped) -> None:
+        """Hold what is new of a value, in one piece with what is read with it."""
+        first = cropped.new(value)[0]
+        kept = first - self._joined_from(value, cropped)
+        if kept:
+            last = self._held[value][-1]
+            made = torch.cat([last.part(first - kept, first), made], dim=2)
+        self._hold(value, first - kept, made)
+
+    def _hold(self, value: int, start: int, content: Tensor) -> None:
+        self._held.setdefault(value, []).append(_Rows(start, content))
+
+    def _trim(self, value: int, cropped: Cropped) -> None:
+        """Forget the pieces of a value that no later part needs."""
+        first = cropped.keep.get(value)
+        if first is None:
+            self._held.pop(value, None)
+        elif value in self._held:
+            self._held[value] = [r for r in self._held[value] if r.stop > first]
 
 
-def _part(x: Tensor, ranges: Iterable[tuple[int, int]]) -> Tensor:
-    """Return what lies in these pixels per axis; a view."""
-    for axis, (start, stop) in enumerate(ranges, start=2):
-        if (start, stop) != (0, x.shape[axis]):
-            x = x.narrow(axis, start, stop - start)
+def _is_relu(node: Node) -> bool:
+    return node.op == "activation" and node.options["kind"] == "relu"
+
+
+def _part(x: Tensor, ranges: Iterable[tuple[int, int]], axis: int = 2) -> Tensor:
+    """Return what lies in these pixels of an axis and those after it; a view."""
+    for number, (start, stop) in enumerate(ranges, start=axis):
+        if (start, stop) != (0, x.shape[number]):
+            x = x.narrow(number, start, stop - start)
     return x
 
 
 def _computed(
-    node: Node, layer: nn.Module | None, given: list[Tensor], cuts: tuple[Cut, ...],
-    *, spare: bool,
-) -> Tensor:  # fmt: skip
-    """Compute a node; ``spare``: nobody else needs what its first input holds."""
+    node: Node, layer: nn.Module | None, given: list[Tensor], cuts: tuple[Cut, ...]
+) -> Tensor:
+    """Return what a node makes of its inputs."""
     x, dims = given[0], len(cuts)
     if node.op == "conv":
         return _conv(layer, x, cuts)
@@ -85,8 +242,6 @@ def _computed(
         return _enlarged(node, x, cuts)
     if node.op in ("pad_like", "crop_like", "dropout"):
         return x
-    if node.op == "activation" and node.options["kind"] == "relu" and spare:
-        return functional.relu(x, inplace=True)
     result: Tensor = apply(node, dims, given) if layer is None else layer(*given)
     return result
 
@@ -104,7 +259,22 @@ def _padded(
     """
     if all(cut.before == cut.after for cut in cuts):
         return x, tuple(cut.before for cut in cuts)
-    return functional.pad(x, _margins(cuts), value=value), (0,) * len(cuts)
+    return _with_margins(x, cuts, value), (0,) * len(cuts)
+
+
+def _with_margins(x: Tensor, cuts: tuple[Cut, ...], value: float) -> Tensor:
+    """Return the input with its margins; functional.pad fills all of it first."""
+    spans = list(zip(x.shape[2:], cuts, strict=True))
+    size = [*x.shape[:2], *(n + cut.before + cut.after for n, cut in spans)]
+    layout = LAYOUT[len(size)]
+    out = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout)
+    inner = out
+    for axis, (n, cut) in enumerate(spans, start=2):
+        inner.narrow(axis, 0, cut.before).fill_(value)
+        inner.narrow(axis, cut.before + n, cut.after).fill_(value)
+        inner = inner.narrow(axis, cut.before, n)
+    inner.copy_(x)
+    return out
 
 
 def _conv(layer: Any, x: Tensor, cuts: tuple[Cut, ...]) -> Tensor:
