@@ -90,20 +90,25 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def mosaic(size: int) -> NDArray[np.uint8]:
-    """Return real images side by side, (size, size)."""
-    pairs = dsb_pairs("train", FLUORESCENCE[:1])
-    side = 256
-    rows: list[NDArray[np.uint8]] = []
-    number = 0
-    while len(rows) * side < size:
-        row: list[NDArray[np.uint8]] = []
-        while len(row) * side < size:
-            image, _ = pairs[number % len(pairs)].read()
-            number += 1
-            if image.shape[:2] == (side, side):
-                row.append(image if image.ndim == 2 else image[..., 0])
-        rows.append(np.concatenate(row, axis=1))
+def mosaic(size: int, nuclei: int = 0) -> NDArray[np.uint8]:
+    """Return real images side by side, (size, size).
+
+    Those come first that have about so many ``nuclei``; 0: any.
+    """
+    side, images = 256, []
+    for pair in dsb_pairs("train", FLUORESCENCE[:1]):
+        image, truth = pair.read()
+        if image.shape[:2] == (side, side):
+            away = abs(len(np.unique(truth)) - 1 - nuclei) if nuclei else 0
+            images.append((away, image if image.ndim == 2 else image[..., 0]))
+    images.sort(key=lambda pair: pair[0])
+    many = -(-size // side)
+    rows = [
+        np.concatenate(
+            [images[(many * y + x) % len(images)][1] for x in range(many)], axis=1
+        )
+        for y in range(many)
+    ]
     return np.ascontiguousarray(np.concatenate(rows)[:size, :size])
 
 

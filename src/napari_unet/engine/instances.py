@@ -226,18 +226,26 @@ def fill_holes(labels: NDArray[np.int32]) -> NDArray[np.int32]:
         return labels
     gaps = _components(labels == 0)
     count = int(gaps.max(initial=0))
+    enclosed = np.ones(count + 1, bool)
+    enclosed[0] = False
+    enclosed[_on_border(gaps)] = False
+    if not enclosed.any():
+        return labels
+    padded = np.pad(labels, 1)
+    flat = padded.ravel()
+    pixels = np.flatnonzero(np.pad(enclosed[gaps], 1))
+    gap = np.pad(gaps, 1).ravel()[pixels]
     lowest = np.full(count + 1, np.iinfo(np.int32).max, np.int32)
     highest = np.zeros(count + 1, np.int32)
-    for axis in range(labels.ndim):
-        for near, far in _neighbours(axis):
-            touching = (gaps[near] > 0) & (labels[far] > 0)
-            hole, label = gaps[near][touching], labels[far][touching]
-            np.minimum.at(lowest, hole, label)
-            np.maximum.at(highest, hole, label)
-    inside = lowest == highest
-    inside[_on_border(gaps)] = False
-    filling = np.where(inside, highest, 0).astype(np.int32)
-    return np.where(labels == 0, filling[gaps], labels)
+    for stride in padded.strides:
+        for step in (stride // padded.itemsize, -stride // padded.itemsize):
+            beside = flat[pixels + step]
+            touching = beside > 0
+            np.minimum.at(lowest, gap[touching], beside[touching])
+            np.maximum.at(highest, gap[touching], beside[touching])
+    filling = np.where(enclosed & (lowest == highest), highest, 0).astype(np.int32)
+    flat[pixels] = filling[gap]
+    return np.ascontiguousarray(padded[(slice(1, -1),) * labels.ndim])
 
 
 def _neighbours(axis: int) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
@@ -271,7 +279,7 @@ def without_small(labels: NDArray[np.int32], smallest: int) -> NDArray[np.int32]
     keep = areas >= max(smallest, 1)
     keep[0] = False
     numbers = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
-    return numbers[labels]
+    return np.take(numbers, labels)
 
 
 def as_objects(labels: NDArray[Any]) -> NDArray[Any]:
