@@ -159,7 +159,7 @@ class _Surveyor:
 
         spec = self.model.spec
         arranged = arrange(
-            np.asarray(part.image), part.axes, spec.architecture, self.config.channel
+            part.image, part.axes, spec.architecture, self.config.channel
         )
         picture = in_channel_order(arranged.image, spec.channel_order)
         stats = statistics(picture, spec.normalization)

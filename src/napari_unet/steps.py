@@ -153,10 +153,9 @@ def predict_into(
     """Predict a window and merge it into the snapshot."""
     from napari_unet.engine.predict import predict_steps
 
-    image = np.asarray(opened.image)
     began = time.monotonic()
     prediction = yield from predict_steps(
-        model, image, axes=opened.axes, config=config, region=window
+        model, opened.image, axes=opened.axes, config=config, region=window
     )
     seconds = time.monotonic() - began
     merged = snapshot.merge(prediction.labels, window, region)
@@ -261,7 +260,7 @@ def preview_of(number: int, model: Model, view: View) -> Generator[Any, None, Pr
     window = with_context(view.region, shape, model.spec.architecture.dims)
     config = view.config.model_copy(update={"keep_scores": False})
     prediction = yield from predict_steps(
-        model, np.asarray(view.image), axes=view.axes, config=config, region=window
+        model, view.image, axes=view.axes, config=config, region=window
     )
     labels = prediction.labels[relative(view.region, window)].copy()
     objects = model.spec.gives_objects

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_unet.engine import lazy
 from napari_unet.errors import ImageError, LabelsError
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ class Arranged:
     Attributes
     ----------
     image : (C, ..., Y, X), raw intensity; the dots are stack axes, or Z at the end of
-        them for a 3D model
+        them for a 3D model. A dask array where it is read part by part, see ``lazy``
     notes : sentences for the summary about what was converted
     """
 
-    image: NDArray[Any]
+    image: Any
     notes: tuple[str, ...] = ()
 
 
@@ -64,7 +65,7 @@ def guess_axes(shape: tuple[int, ...], spec: Architecture) -> str:
 
 
 def arrange(
-    image: NDArray[Any],
+    image: Any,
     axes: str | None,
     spec: Architecture,
     channel: int | None = None,
@@ -73,7 +74,8 @@ def arrange(
 
     Parameters
     ----------
-    image : array with one axis per letter of ``axes``, raw intensity
+    image : array with one axis per letter of ``axes``, raw intensity; what does not lie
+        in memory stays where it is
     axes : letters such as "YX", "ZYX", "YXC", "TCYX"; None to guess them
     spec : the network's architecture
     channel : the channel to take for a one-channel network; None: luminance
@@ -83,6 +85,7 @@ def arrange(
     ImageError
         If the image cannot be used; the sentence says why and what to do.
     """
+    image = lazy.opened(image)
     _check_usable(image)
     letters = check_axes(axes, image.ndim) if axes else guess_axes(image.shape, spec)
     if len(letters.replace("C", "")) < spec.dims:
@@ -100,7 +103,7 @@ def arrange(
     return arranged
 
 
-def in_channel_order(image: NDArray[Any], order: Literal["RGB", "BGR"]) -> NDArray[Any]:
+def in_channel_order(image: Any, order: Literal["RGB", "BGR"]) -> Any:
     """Return an image (C, ..., Y, X) with its colours in the order that a model takes.
 
     Only three channels are colours; any other number is left as it is.
@@ -126,8 +129,8 @@ def check_axes(axes: str, ndim: int) -> str:
     return axes
 
 
-def _check_usable(image: NDArray[Any]) -> None:
-    """Refuse what no network can take."""
+def _check_usable(image: Any) -> None:
+    """Refuse what no network can take; what is read later is checked for NaN then."""
     if image.size == 0:
         raise ImageError(
             f"The image is empty, its shape is {image.shape}: open another."
@@ -142,6 +145,8 @@ def _check_usable(image: NDArray[Any]) -> None:
             f"The image holds {image.dtype} values; the model expects real numbers: "
             "convert it first, for example to its magnitude."
         )
+    if lazy.is_lazy(image):
+        return
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         bad = int(image.size - np.isfinite(image).sum())
         raise ImageError(
@@ -150,9 +155,7 @@ def _check_usable(image: NDArray[Any]) -> None:
         )
 
 
-def _match_channels(
-    image: NDArray[Any], expected: int, channel: int | None
-) -> Arranged:
+def _match_channels(image: Any, expected: int, channel: int | None) -> Arranged:
     """Return (C, ...) with the number of channels that the network expects."""
     found = image.shape[0]
     if channel is not None and found > 1 and expected == 1:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet.engine.lazy import is_lazy, sample
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet.engine.spec import Normalization
 
 SAMPLE = 2**23
+MEASURED = ("percentile", "minmax", "zscore")  # kinds that depend on the image
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Statistics:
 
     ``clip`` (2, C) holds what raw intensities are limited to before, where they are.
     The result is multiplied by ``gain``, ``shift`` is added, and it is limited to
-    ``limits``, where there are any.
+    ``limits``, where there are any. ``sampled`` counts the pixels per channel that were
+    measured where not all were; 0: all.
     """
 
     offset: NDArray[np.float64]
@@ -31,6 +35,7 @@ class Statistics:
     gain: float = 1.0
     shift: float = 0.0
     limits: tuple[float, float] | None = None
+    sampled: int = 0
 
     @property
     def constant(self) -> bool:
@@ -38,20 +43,23 @@ class Statistics:
         return bool((self.scale == 0).all())
 
 
-def statistics(image: NDArray[Any], normalization: Normalization) -> Statistics:
+def statistics(image: Any, normalization: Normalization) -> Statistics:
     """Measure a whole image once.
 
     Parameters
     ----------
     image : (C, ..., Y, X), raw intensity; of more than 8 million pixels per channel, a
-        regular sample is measured
+        regular sample is measured, of what is read part by part some whole chunks
     normalization : what to measure
     """
     if normalization.kind == "fixed":
         measured = _fixed(normalization, len(image))
     else:
-        offset, scale = np.array(_measured(image, normalization), np.float64).T
-        measured = Statistics(offset, scale)
+        needed = normalization.kind in MEASURED
+        samples = [_sample(c) if needed else np.zeros(1) for c in image]
+        offset, scale = np.array(_measured(samples, normalization), np.float64).T
+        sampled = samples[0].size if needed and samples[0].size < image[0].size else 0
+        measured = Statistics(offset, scale, sampled=sampled)
     return replace(
         measured,
         gain=normalization.gain, shift=normalization.shift, limits=normalization.limits,
@@ -59,10 +67,9 @@ def statistics(image: NDArray[Any], normalization: Normalization) -> Statistics:
 
 
 def _measured(
-    image: NDArray[Any], normalization: Normalization
+    samples: list[NDArray[Any]], normalization: Normalization
 ) -> list[tuple[float, float]]:
     """Return offset and scale of each channel."""
-    samples = [_sample(channel) for channel in image]
     if normalization.together:
         pair = _offset_and_scale(np.concatenate(samples), normalization)
         return [pair] * len(samples)
@@ -79,12 +86,15 @@ def _fixed(normalization: Normalization, channels: int) -> Statistics:
     )
 
 
-def _sample(channel: NDArray[Any]) -> NDArray[Any]:
+def _sample(channel: Any) -> NDArray[Any]:
     """Return the values, or a regular sample of a large channel, one-dimensional."""
+    if is_lazy(channel):
+        return sample(channel, SAMPLE)
     step = -(-channel.size // SAMPLE)
     while gcd(step, channel.shape[-1]) > 1:  # else some columns would never be seen
         step += 1
-    return channel.reshape(-1)[::step]
+    values: NDArray[Any] = channel.reshape(-1)[::step]
+    return values
 
 
 def _offset_and_scale(

@@ -14,9 +14,10 @@ import numpy as np
 from napari_unet.engine.axes import arrange, in_channel_order
 from napari_unet.engine.config import PredictConfig, TileDone
 from napari_unet.engine.drain import drain
-from napari_unet.engine.instances import labels_from_scores
 from napari_unet.engine.kinds import LARGEST
+from napari_unet.engine.lazy import read
 from napari_unet.engine.normalize import normalize, statistics
+from napari_unet.engine.seams import labels_of
 from napari_unet.engine.tile_runner import TileRunner
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ PredictSteps = Generator[TileDone, None, Prediction]
 
 def predict(
     model: Model,
-    image: NDArray[Any],
+    image: Any,
     *,
     axes: str | None = None,
     config: PredictConfig | None = None,
@@ -62,7 +63,8 @@ def predict(
     Parameters
     ----------
     model : from ``load_model``
-    image : array with one axis per letter of ``axes``, raw intensity
+    image : array with one axis per letter of ``axes``, raw intensity; dask, zarr and
+        HDF5 arrays are read tile by tile
     axes : letters such as "YX", "ZYX", "YXC"; None: a last axis of length 3 or 4 in a
         3-dimensional array is colour, other leading axes are stacks, done slice by
         slice by a 2D model
@@ -80,7 +82,7 @@ def predict(
 
 def predict_steps(
     model: Model,
-    image: NDArray[Any],
+    image: Any,
     *,
     axes: str | None = None,
     config: PredictConfig | None = None,
@@ -121,7 +123,7 @@ def predict_steps(
     window = _window(picture.shape[1:], region)
     stack, inner = window[: -spec.architecture.dims], window[-spec.architecture.dims :]
     labels = np.zeros([part.stop - part.start for part in window], np.int32)
-    kept = _room(labels.shape, spec) if config.keep_scores else None
+    kept: NDArray[np.float32] | None = None
     runner = TileRunner(model, stats, config, prod(labels.shape[: len(stack)]))
     highest = 0
     for index in product(*(range(part.start, part.stop) for part in stack)):
@@ -129,22 +131,32 @@ def predict_steps(
         scores = yield from runner.scores(plane, inner)
         place = tuple(i - part.start for i, part in zip(index, stack, strict=True))
         labels[place], highest = _numbered(scores, spec, config, highest)
-        if kept is not None:
+        if config.keep_scores and not stack:
+            kept = scores
+        elif config.keep_scores:
+            kept = _room(labels.shape, spec) if kept is None else kept
             kept[_all_channels(place)] = scores
-    notes = (*arranged.notes, *chosen, *runner.notes)
+    notes = (*arranged.notes, *chosen, *runner.notes, *_sampled(stats))
     seconds = time.perf_counter() - began
     return Prediction(labels, kept, _summary(labels, spec, stats, notes, seconds))
 
 
+def _sampled(stats: Statistics) -> tuple[str, ...]:
+    """Return what is to be said where not all pixels were measured."""
+    if not stats.sampled:
+        return ()
+    return (f"intensities measured on a sample of {stats.sampled:,} pixels",)
+
+
 def _for_kind(
-    model: Model, picture: NDArray[Any], stats: Statistics
+    model: Model, picture: Any, stats: Statistics
 ) -> tuple[Model, tuple[str, ...]]:
     """Return the model for an image's kind, and a note if it is not the usual one."""
     if model.elder is None:
         return model, ()
     dims = model.spec.architecture.dims
     middle = tuple(n // 2 for n in picture.shape[1 : picture.ndim - dims])
-    plane = picture[_all_channels((*middle, *_middles(picture.shape[-dims:])))]
+    plane = read(picture[_all_channels((*middle, *_middles(picture.shape[-dims:])))])
     fitting = model.fitting(normalize(plane, stats))
     if fitting.network is model.network:
         return fitting, ()
@@ -221,7 +233,7 @@ def _numbered(
     scores: NDArray[np.float32], spec: ModelSpec, config: LabelsConfig, highest: int
 ) -> tuple[NDArray[np.int32], int]:
     """Return a plane's labels, objects above ``highest``, and the new highest id."""
-    found = labels_from_scores(scores, spec.output, config)
+    found = labels_of(scores, spec.output, config)
     if spec.gives_objects:
         found[found > 0] += highest
         highest = max(highest, int(found.max(initial=0)))

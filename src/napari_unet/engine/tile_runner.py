@@ -16,6 +16,7 @@ from napari_unet.engine.device import (
     is_out_of_memory,
 )
 from napari_unet.engine.inference import Frame, Inference
+from napari_unet.engine.lazy import check_finite, is_lazy, read
 from napari_unet.engine.normalize import normalize
 from napari_unet.engine.tiles import plan, round_up
 from napari_unet.engine.turns import turns
@@ -265,7 +266,11 @@ class _Reader:
             slice(first, min(stop, n))
             for first, ((_, stop), n) in zip(firsts, spans, strict=True)
         )
-        pixels = normalize(np.asarray(self._plane[(slice(None), *inside)]), self._stats)
+        part = self._plane[(slice(None), *inside)]
+        raw = read(part, [0, *firsts])
+        if is_lazy(part):
+            check_finite(raw, inside)
+        pixels = normalize(raw, self._stats)
         beyond = [(0, 0), *((0, max(stop - n, 0)) for (_, stop), n in spans)]
         if any(after for _, after in beyond):
             pixels = np.pad(pixels, beyond, mode="edge")

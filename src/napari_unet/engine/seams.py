@@ -1,0 +1,119 @@
+"""Labels of a large image made block by block: one object, one number, across seams."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_unet.engine.instances import labels_from_scores, without_small
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_unet.engine.config import LabelsConfig
+    from napari_unet.engine.spec import Output
+    from napari_unet.engine.tiles import Slices
+
+LARGEST = 2**24  # pixels of a plane or volume whose labels are made at once
+CORE = {2: 2048, 3: 160}  # pixels, of a block
+MARGIN = {2: 128, 3: 32}  # pixels around it that its objects are seen in
+SAME = 0.5  # share of the smaller one that two views of one object have in common
+
+
+def labels_of(
+    scores: NDArray[np.float32], output: Output, config: LabelsConfig
+) -> NDArray[np.int32]:
+    """Turn the scores of one plane or volume into labels, in little memory.
+
+    A large one is done in blocks that see a margin around them. An object that crosses
+    a seam is seen by both blocks, and keeps the number that it got first.
+
+    Parameters
+    ----------
+    scores, output, config : as for ``labels_from_scores``
+
+    Returns
+    -------
+    labels : ([Z,] Y, X) int32; 1 to n
+    """
+    shape = scores.shape[1:]
+    if np.prod(shape) <= LARGEST or output in ("classes", "multilabel"):
+        return labels_from_scores(scores, output, config)
+    every = config.model_copy(update={"smallest": 0})  # what is cut may look small
+    labels = np.zeros(shape, np.int32)
+    highest = 0
+    for core, window in _blocks(shape):
+        seen = labels_from_scores(scores[(slice(None), *window)], output, every)
+        inner = tuple(
+            slice(c.start - w.start, c.stop - w.start)
+            for c, w in zip(core, window, strict=True)
+        )
+        numbers, highest = _numbers(seen, labels[window], inner, highest)
+        labels[core] = numbers[seen[inner]]
+    return without_small(labels, config.smallest)
+
+
+def _blocks(shape: tuple[int, ...]) -> list[tuple[Slices, Slices]]:
+    """Return cores that cover a shape, and the window in which each is seen."""
+    side, margin = CORE[len(shape)], MARGIN[len(shape)]
+    axes = [
+        [
+            (
+                slice(start, min(start + side, n)),
+                slice(max(start - margin, 0), min(start + side + margin, n)),
+            )
+            for start in range(0, n, side)
+        ]
+        for n in shape
+    ]
+    return [
+        (tuple(core for core, _ in spans), tuple(window for _, window in spans))
+        for spans in product(*axes)
+    ]
+
+
+def _numbers(
+    seen: NDArray[np.int32], before: NDArray[np.int32], inner: Slices, highest: int
+) -> tuple[NDArray[np.int32], int]:
+    """Return the number of each object that is seen, and the highest by now.
+
+    Parameters
+    ----------
+    seen : of a window, 1 to n
+    before : what other blocks wrote of it
+    inner : the core within the window
+    highest : number that was given
+    """
+    numbers = np.zeros(int(seen.max(initial=0)) + 1, np.int32)
+    present = np.bincount(seen[inner].ravel(), minlength=len(numbers)) > 0
+    present[0] = False
+    taken: set[int] = set()
+    for number, earlier in _same(seen, before):
+        if present[number] and not numbers[number] and earlier not in taken:
+            numbers[number] = earlier
+            taken.add(earlier)
+    new = present & (numbers == 0)
+    numbers[new] = np.arange(highest + 1, highest + 1 + np.count_nonzero(new))
+    return numbers, highest + int(np.count_nonzero(new))
+
+
+def _same(seen: NDArray[np.int32], before: NDArray[np.int32]) -> list[tuple[int, int]]:
+    """Return pairs of views of one object, those that share most pixels first."""
+    both = (seen > 0) & (before > 0)
+    if not both.any():
+        return []
+    one, other = seen[both].astype(np.int64), before[both].astype(np.int64)
+    base = int(other.max()) + 1
+    pairs, shared = np.unique(one * base + other, return_counts=True)
+    one, other = pairs // base, pairs % base
+    known = before > 0  # where an earlier block has not been, nothing is compared
+    of_seen = np.bincount(seen[known].ravel(), minlength=int(one.max()) + 1)
+    numbers, pixels = np.unique(before[known], return_counts=True)
+    of_before = pixels[np.searchsorted(numbers, other)]
+    same = shared >= SAME * np.minimum(of_seen[one], of_before)
+    order = np.argsort(-shared[same], kind="stable")
+    return list(
+        zip(one[same][order].tolist(), other[same][order].tolist(), strict=True)
+    )
