@@ -9,7 +9,6 @@ from napari_unet.engine import seams
 from napari_unet.engine.config import LabelsConfig
 from napari_unet.engine.instances import boundary_distance, labels_from_scores
 from napari_unet.engine.metrics import count, measures
-from napari_unet.engine.seams import labels_of
 from tiny import nuclei
 
 CONFIG = LabelsConfig(smallest=5)
@@ -25,6 +24,12 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def scores_of(labels: np.ndarray) -> np.ndarray:
     inside = (labels > 0).astype(np.float32)
     return np.stack([inside, boundary_distance(labels)])
+
+
+def labels_of(scores: np.ndarray, output: str, config: LabelsConfig) -> np.ndarray:
+    labels = np.zeros(scores.shape[1:], np.int32)
+    seams.label(labels, scores, output, config)
+    return labels
 
 
 def alike(one: np.ndarray, other: np.ndarray) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.config import Precision
 
 MEMINFO = Path("/proc/meminfo")
+STATM = Path("/proc/self/statm")
 OUT_OF_MEMORY = (
     "can't allocate memory",  # torch on a Linux or macOS processor
     "not enough memory",  # torch on a Windows processor
@@ -82,11 +84,23 @@ def free_memory(device: torch.device) -> int:
     """Return the bytes that can be taken now without harm; a guess where unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    free = 2**32
     if MEMINFO.is_file():  # Linux: counts what the file cache would give back
         found = re.search(r"MemAvailable:\s+(\d+) kB", MEMINFO.read_text())
-        if found:
-            return int(found[1]) * 1024
-    return 2**32
+        free = int(found[1]) * 1024 if found else free
+    return max(min(free, _allowed()), 0)
+
+
+def _allowed() -> int:
+    """Return the bytes that limits of this process (``ulimit -v``) leave."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return sys.maxsize
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY or not STATM.is_file():
+        return sys.maxsize
+    return limit - int(STATM.read_text().split()[0]) * resource.getpagesize()
 
 
 def empty_cache(device: torch.device) -> None:

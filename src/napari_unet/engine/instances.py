@@ -275,11 +275,21 @@ def without_small(labels: NDArray[np.int32], smallest: int) -> NDArray[np.int32]
     """
     if not labels.any():
         return labels
-    areas = np.bincount(labels.ravel())
+    numbers = numbers_without_small(np.bincount(labels.ravel()), smallest)
+    return np.take(numbers, labels)
+
+
+def numbers_without_small(areas: NDArray[np.intp], smallest: int) -> NDArray[np.int32]:
+    """Return the new number of each object, 0 for those that are too small.
+
+    Parameters
+    ----------
+    areas : (n + 1,) pixels of each number, 0 is background
+    smallest : in pixels
+    """
     keep = areas >= max(smallest, 1)
     keep[0] = False
-    numbers = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
-    return np.take(numbers, labels)
+    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)
 
 
 def as_objects(labels: NDArray[Any]) -> NDArray[Any]:

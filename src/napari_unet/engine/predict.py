@@ -17,7 +17,7 @@ from napari_unet.engine.drain import drain
 from napari_unet.engine.kinds import LARGEST
 from napari_unet.engine.lazy import read
 from napari_unet.engine.normalize import normalize, statistics
-from napari_unet.engine.seams import labels_of
+from napari_unet.engine.seams import label
 from napari_unet.engine.tile_runner import TileRunner
 
 if TYPE_CHECKING:
@@ -130,9 +130,9 @@ def predict_steps(
         plane = picture[_all_channels(index)]
         scores = yield from runner.scores(plane, inner)
         place = tuple(i - part.start for i, part in zip(index, stack, strict=True))
-        labels[place], highest = _numbered(scores, spec, config, highest)
+        highest = _number(labels[(*place, ...)], scores, spec, config, highest)
         if config.keep_scores and not stack:
-            kept = scores
+            kept = scores.astype(np.float32, copy=False)
         elif config.keep_scores:
             kept = _room(labels.shape, spec) if kept is None else kept
             kept[_all_channels(place)] = scores
@@ -224,17 +224,20 @@ def relabel(
     labels = np.zeros(scores.shape[1:], np.int32)
     highest = 0
     for index in product(*map(range, labels.shape[: -spec.architecture.dims])):
-        plane = scores[_all_channels(index)].astype(np.float32)
-        labels[index], highest = _numbered(plane, spec, config, highest)
+        plane = scores[_all_channels(index)]
+        at: tuple[Any, ...] = (*index, ...)
+        highest = _number(labels[at], plane, spec, config, highest)
     return labels
 
 
-def _numbered(
-    scores: NDArray[np.float32], spec: ModelSpec, config: LabelsConfig, highest: int
-) -> tuple[NDArray[np.int32], int]:
-    """Return a plane's labels, objects above ``highest``, and the new highest id."""
-    found = labels_of(scores, spec.output, config)
-    if spec.gives_objects:
-        found[found > 0] += highest
-        highest = max(highest, int(found.max(initial=0)))
-    return found, highest
+def _number(
+    labels: NDArray[np.int32], scores: NDArray[Any], spec: ModelSpec,
+    config: LabelsConfig, highest: int,
+) -> int:  # fmt: skip
+    """Write a plane's labels, objects above ``highest``; return the new highest."""
+    label(labels, scores, spec.output, config)
+    if not spec.gives_objects:
+        return highest
+    if highest:
+        labels[labels > 0] += highest
+    return max(highest, int(labels.max(initial=0)))

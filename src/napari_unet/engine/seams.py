@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet.engine.instances import labels_from_scores, without_small
+from napari_unet.engine.instances import labels_from_scores, numbers_without_small
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,9 +22,10 @@ MARGIN = {2: 128, 3: 32}  # pixels around it that its objects are seen in
 SAME = 0.5  # share of the smaller one that two views of one object have in common
 
 
-def labels_of(
-    scores: NDArray[np.float32], output: Output, config: LabelsConfig
-) -> NDArray[np.int32]:
+def label(
+    labels: NDArray[np.int32], scores: NDArray[Any], output: Output,
+    config: LabelsConfig,
+) -> None:  # fmt: skip
     """Turn the scores of one plane or volume into labels, in little memory.
 
     A large one is done in blocks that see a margin around them. An object that crosses
@@ -32,27 +33,42 @@ def labels_of(
 
     Parameters
     ----------
-    scores, output, config : as for ``labels_from_scores``
-
-    Returns
-    -------
-    labels : ([Z,] Y, X) int32; 1 to n
+    labels : ([Z,] Y, X) int32, zeros; written, 1 to n
+    scores : (K, [Z,] Y, X) float, 0 to 1
+    output, config : as for ``labels_from_scores``
     """
-    shape = scores.shape[1:]
-    if np.prod(shape) <= LARGEST or output in ("classes", "multilabel"):
-        return labels_from_scores(scores, output, config)
+    blocks = _blocks(labels.shape)
+    if labels.size <= LARGEST:
+        blocks = [((slice(None),) * labels.ndim,) * 2]
+    if len(blocks) == 1 or output in ("classes", "multilabel"):
+        for core, _ in blocks:
+            part = scores[(slice(None), *core)].astype(np.float32, copy=False)
+            labels[core] = labels_from_scores(part, output, config)
+        return
     every = config.model_copy(update={"smallest": 0})  # what is cut may look small
-    labels = np.zeros(shape, np.int32)
     highest = 0
-    for core, window in _blocks(shape):
-        seen = labels_from_scores(scores[(slice(None), *window)], output, every)
+    for core, window in blocks:
+        part = scores[(slice(None), *window)].astype(np.float32, copy=False)
+        seen = labels_from_scores(part, output, every)
         inner = tuple(
             slice(c.start - w.start, c.stop - w.start)
             for c, w in zip(core, window, strict=True)
         )
         numbers, highest = _numbers(seen, labels[window], inner, highest)
         labels[core] = numbers[seen[inner]]
-    return without_small(labels, config.smallest)
+    _drop_small(labels, [core for core, _ in blocks], highest, config.smallest)
+
+
+def _drop_small(
+    labels: NDArray[np.int32], cores: list[Slices], highest: int, smallest: int
+) -> None:
+    """Give objects new numbers, small ones none, block by block."""
+    areas = np.zeros(highest + 1, np.int64)
+    for core in cores:
+        areas += np.bincount(labels[core].ravel(), minlength=highest + 1)
+    numbers = numbers_without_small(areas, smallest)
+    for core in cores:
+        labels[core] = numbers[labels[core]]
 
 
 def _blocks(shape: tuple[int, ...]) -> list[tuple[Slices, Slices]]:

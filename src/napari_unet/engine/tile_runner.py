@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -40,6 +41,7 @@ CORES = {
     2: ((96, 2048), (64, 2048), (64, 1024), (64, 512), (64, 256), (32, 128), (32, 32)),
     3: ((16, 256, 256), (16, 128, 128), (16, 96, 96), (16, 64, 64), (8, 32, 32)),
 }
+LARGEST = 2**24  # pixels of a region whose scores are kept in full precision
 CORE_OF_PROGRAM = {2: 512, 3: 96}  # has to read its halo each time
 
 
@@ -85,8 +87,10 @@ class TileRunner:
 
     def scores(
         self, plane: Any, region: Slices
-    ) -> Generator[TileDone, None, NDArray[np.float32]]:
+    ) -> Generator[TileDone, None, NDArray[Any]]:
         """Yield TileDone for each tile; return the region's scores (K, [Z,] Y, X).
+
+        They are float32, of very large regions float16.
 
         Parameters
         ----------
@@ -94,7 +98,9 @@ class TileRunner:
         region : slices with start and stop over its spatial axes
         """
         extent = tuple(part.stop - part.start for part in region)
-        total = np.zeros((self._spec.architecture.out_channels, *extent), np.float32)
+        shape = (self._spec.architecture.out_channels, *extent)
+        small = len(self._turns) == 1 and self._network.local and prod(extent) > LARGEST
+        total = np.zeros(shape, np.float16 if small else np.float32)
         with _Reader(plane, self._stats) as reader:
             for turn in self._turns:
                 many = len(self._turns) > 1
@@ -106,7 +112,7 @@ class TileRunner:
         return total
 
     def _one_pass(
-        self, frame: Frame, reader: _Reader, region: Slices, total: NDArray[np.float32]
+        self, frame: Frame, reader: _Reader, region: Slices, total: NDArray[Any]
     ) -> Generator[TileDone, None, None]:
         """Add the scores of the image as it is laid to a total."""
         laid = frame.laid(tuple((part.start, part.stop) for part in region))
@@ -198,9 +204,7 @@ def _in_words(core: tuple[int, ...]) -> str:
 class _Placed:
     """Adds tiles to a total; blends them where they differ at their borders."""
 
-    def __init__(
-        self, total: NDArray[np.float32], region: Slices, *, blends: bool
-    ) -> None:
+    def __init__(self, total: NDArray[Any], region: Slices, *, blends: bool) -> None:
         self._total = total
         self._region = region
         self._blend = Blend(total.shape) if blends else None
@@ -281,8 +285,10 @@ class _Reader:
 
 def _unfinished(todo: list[Tile], smaller: list[Tile]) -> list[Tile]:
     """Return the smaller tiles that cover what the tiles to do would have covered."""
-    extent = [max(t.place[a].stop for t in smaller) for a in range(len(todo[0].place))]
-    missing = np.zeros(extent, bool)
-    for tile in todo:
-        missing[tile.place] = True
-    return [tile for tile in smaller if missing[tile.place].any()]
+    return [tile for tile in smaller if any(_share(tile, other) for other in todo)]
+
+
+def _share(one: Tile, other: Tile) -> bool:
+    """Tell whether cores have a pixel in common."""
+    pairs = zip(one.place, other.place, strict=True)
+    return all(a.start < b.stop and b.start < a.stop for a, b in pairs)
