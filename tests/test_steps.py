@@ -9,7 +9,7 @@ import numpy as np
 from napari_unet import steps as steps_module
 from napari_unet.engine.config import LabelsConfig, PredictConfig
 from napari_unet.engine.corrections import Corrections
-from napari_unet.opened import OpenImage
+from napari_unet.opened import Asked, OpenImage
 from napari_unet.steps import predict_into, relabel_into
 from tiny import noise, tiny_model
 
@@ -37,16 +37,18 @@ def drain(steps) -> tuple[list[object], object]:
 
 def predict(image: OpenImage) -> Predicted:
     steps = predict_into(
-        tiny_model(), image, KEEP, WHOLE, WHOLE, image.corrections.snapshot(WHOLE)
-    )
+        tiny_model(), image, KEEP, Asked(WHOLE, None, WHOLE),
+        image.corrections.snapshot(WHOLE),
+    )  # fmt: skip
     return drain(steps)[1]  # type: ignore[return-value]
 
 
 def test_a_prediction_reports_tiles_and_leaves_the_layer_alone() -> None:
     image = opened()
     steps = predict_into(
-        tiny_model(), image, KEEP, WHOLE, WHOLE, image.corrections.snapshot(WHOLE)
-    )
+        tiny_model(), image, KEEP, Asked(WHOLE, None, WHOLE),
+        image.corrections.snapshot(WHOLE),
+    )  # fmt: skip
     events, predicted = drain(steps)
     assert [event.done for event in events][-1] == events[-1].total > 1
     assert predicted.labels.any()

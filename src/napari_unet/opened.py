@@ -22,6 +22,22 @@ CONTEXT = 64  # pixels predicted around a region, so that objects at its edge ar
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Which part of an image is predicted.
+
+    Attributes
+    ----------
+    region : slices over the axes of the labels
+    within : bool, which pixels of the region, in a shape that goes with it; None: all
+    window : the region and what is around it
+    """
+
+    region: Region
+    within: NDArray[np.bool_] | None
+    window: Region
+
+
+@dataclass(frozen=True)
 class KeptScores:
     """The scores of the last prediction, so that sliders need no network.
 
@@ -30,12 +46,14 @@ class KeptScores:
     scores : (K, ...) float16, of ``window``
     spec : of the model that gave them
     window, region : where they lie, and which part of it was asked for
+    within : which pixels of the region were asked for; None: all
     """
 
     scores: NDArray[np.float16]
     spec: ModelSpec
     window: Region
     region: Region
+    within: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from napari_unet.engine.config import PredictConfig
 from napari_unet.handover import provenance_of, write_masks, write_pairs
 from napari_unet.jobs import Job
 from napari_unet.opened import (
+    Asked,
     open_image,
     with_context,
 )
@@ -25,6 +26,7 @@ from napari_unet.steps import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_unet.engine.blocks import Region
@@ -77,6 +79,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         opened: OpenImage,
         config: PredictConfig | None = None,
         region: Region | None = None,
+        within: NDArray[np.bool_] | None = None,
     ) -> Job[Any]:
         """Predict labels and put them under what is protected.
 
@@ -85,6 +88,8 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         opened : the image
         config : see PredictConfig
         region : slices over the labels' axes; None: everything
+        within : bool, of the region's shape, which pixels of it; None: all. Objects
+            that touch them are replaced as a whole
 
         Raises
         ------
@@ -98,7 +103,8 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         region = bounded(region or everything(shape), shape)
         window = with_context(region, shape, model.spec.architecture.dims)
         snapshot = opened.corrections.snapshot(window)
-        steps = predict_into(model, opened, config, window, region, snapshot)
+        asked = Asked(region, within, window)
+        steps = predict_into(model, opened, config, asked, snapshot)
         return Job(
             f"Predicting {opened.name}", steps, 0,
             lambda predicted: self._take_prediction(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.model import Model
     from napari_unet.engine.protect import Merged, Snapshot
     from napari_unet.formats.interrupt import Interrupt
-    from napari_unet.opened import OpenImage
+    from napari_unet.opened import Asked, OpenImage
     from napari_unet.opened_model import Opening
 
 KEPT_BYTES = 2**30  # scores kept for the sliders
@@ -42,6 +42,7 @@ MOST_READINGS = 6  # that a look tries; each opens the file again
 class Predicted:
     """What a prediction job hands over: see Merged, Prediction and KeptScores.
 
+    ``within`` tells which pixels of ``region`` were asked for; None: all.
     ``seconds`` is how long the network took, ``merges`` counts how often it was merged;
     ``version`` is that of the model, 0 where kept scores are only read in another way.
     """
@@ -55,10 +56,11 @@ class Predicted:
     seconds: float = 0.0
     merges: int = 1
     version: int = 0
+    within: NDArray[np.bool_] | None = None
 
     def merged_into(self, snapshot: Snapshot) -> Predicted:
         """Return the same, merged into what is there by now."""
-        merged = snapshot.merge(self.labels, self.window, self.region)
+        merged = snapshot.merge(self.labels, self.window, self.region, self.within)
         return replace(self, merged=merged, merges=self.merges + 1)
 
 
@@ -147,25 +149,27 @@ def _readings(model: Model, opening: Opening | None) -> list[Alternative]:
 
 
 def predict_into(
-    model: Model, opened: OpenImage, config: PredictConfig,
-    window: Region, region: Region, snapshot: Snapshot,
+    model: Model, opened: OpenImage, config: PredictConfig, asked: Asked,
+    snapshot: Snapshot,
 ) -> Generator[Any, None, Predicted]:  # fmt: skip
-    """Predict a window and merge it into the snapshot."""
+    """Predict a window and merge what was asked for into the snapshot."""
     from napari_unet.engine.predict import predict_steps
 
+    window, region, within = asked.window, asked.region, asked.within
     began = time.monotonic()
     prediction = yield from predict_steps(
         model, opened.image, axes=opened.axes, config=config, region=window
     )
     seconds = time.monotonic() - began
-    merged = snapshot.merge(prediction.labels, window, region)
+    merged = snapshot.merge(prediction.labels, window, region, within)
     kept = None
     if prediction.scores is not None and prediction.scores.nbytes <= 2 * KEPT_BYTES:
         scores = prediction.scores.astype(np.float16)
-        kept = KeptScores(scores, model.spec, window, region)
+        kept = KeptScores(scores, model.spec, window, region, within)
     return Predicted(
-        merged, prediction.labels, window, region, kept, prediction.summary, seconds
-    )
+        merged, prediction.labels, window, region, kept, prediction.summary, seconds,
+        within=within,
+    )  # fmt: skip
 
 
 def merge_again(
@@ -184,8 +188,10 @@ def relabel_into(
 
     yield
     labels = relabel(kept.scores, kept.spec, config)
-    merged = snapshot.merge(labels, kept.window, kept.region)
-    return Predicted(merged, labels, kept.window, kept.region, kept, summary)
+    merged = snapshot.merge(labels, kept.window, kept.region, kept.within)
+    return Predicted(
+        merged, labels, kept.window, kept.region, kept, summary, within=kept.within
+    )
 
 
 # -- versions, tried out beside the labels

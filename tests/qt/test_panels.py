@@ -37,6 +37,7 @@ CONTROLS = {
     "unet.predict.channels",
     "unet.predict.axes",
     "unet.predict.scope",
+    "unet.predict.region",
     "unet.predict.labels",
     "unet.predict.run",
     "unet.predict.cancel",

@@ -90,8 +90,9 @@ class Snapshot:
         return np.asarray(marked | whole | around)
 
     def merge(
-        self, predicted: NDArray[np.int32], window: Region, region: Region | None = None
-    ) -> Merged:
+        self, predicted: NDArray[np.int32], window: Region,
+        region: Region | None = None, within: NDArray[np.bool_] | None = None,
+    ) -> Merged:  # fmt: skip
         """Return the labels with a prediction put under what is protected.
 
         Parameters
@@ -102,10 +103,14 @@ class Snapshot:
         window : slices over the layer's axes, inside this snapshot's planes
         region : the part of the window that was asked for; objects that do not touch it
             stay, those that do are replaced as a whole. None: the window
+        within : bool, which pixels of the region were asked for, in a shape that goes
+            with the region's; None: all
         """
         placed = np.zeros(self.labels.shape, np.int32)
         placed[relative(window, self.plane)] = predicted
-        asked = relative(region or window, self.plane)
+        asked = np.zeros(self.labels.shape, bool)
+        part = relative(region or window, self.plane)
+        asked[part] = True if within is None else within
         merge = merge_instances if self.instances else merge_classes
         merged = merge(self.labels, self.protected(), placed, asked, self.first)
         patches = patches_between(self.plane, self.labels, merged)
@@ -152,19 +157,16 @@ def rim(mask: NDArray[np.bool_], dims: int) -> NDArray[np.bool_]:
 
 def merge_classes(
     current: NDArray[np.int32], protected: NDArray[np.bool_],
-    predicted: NDArray[np.int32], region: Region, first: int,
+    predicted: NDArray[np.int32], asked: NDArray[np.bool_], first: int,
 ) -> NDArray[np.int32]:  # fmt: skip
-    """Return the labels with the predicted classes in the region, where unprotected."""
+    """Return the labels with the predicted classes where asked for and unprotected."""
     del first  # classes are not renumbered
-    merged = current.copy()
-    inside = merged[region]
-    inside[~protected[region]] = predicted[region][~protected[region]]
-    return merged
+    return np.where(asked & ~protected, predicted, current)
 
 
 def merge_instances(
     current: NDArray[np.int32], protected: NDArray[np.bool_],
-    predicted: NDArray[np.int32], region: Region, first: int,
+    predicted: NDArray[np.int32], asked: NDArray[np.bool_], first: int,
 ) -> NDArray[np.int32]:  # fmt: skip
     """Return the labels with the predicted objects, whole or not at all.
 
@@ -172,8 +174,9 @@ def merge_instances(
     ----------
     current, predicted : labels of whole planes or volumes
     protected : like labels, bool; these pixels keep their value
-    region : what was asked for; current objects outside of it stay, predicted objects
-        outside of it are left out, those that touch it are placed as a whole
+    asked : like labels, bool, what was asked for; current objects outside of it stay,
+        predicted objects outside of it are left out, those that touch it are placed as
+        a whole
     first : the lowest id that may be given
 
     Raises
@@ -181,9 +184,9 @@ def merge_instances(
     LabelsError
         If int32 has no numbers left.
     """
-    asked = fastremap.unique(current[region])
-    fixed = protected | ((current != 0) & ~members(current, asked))
-    wanted = fastremap.unique(predicted[region])
+    replaced = fastremap.unique(current[asked])
+    fixed = protected | ((current != 0) & ~members(current, replaced))
+    wanted = fastremap.unique(predicted[asked])
     predicted = np.where(members(predicted, wanted), predicted, 0)
     rest = np.where(fixed, 0, predicted)
     keep = _survivors(predicted, rest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Shapes
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -24,9 +24,13 @@ from napari_unet.qt.layers import (
     visible_region,
     without_channels,
 )
+from napari_unet.qt.outlines import drawn_region
 from napari_unet.qt.parts import LayerChooser, Panel, enable, side_by_side
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_unet.engine.blocks import Region
     from napari_unet.opened import OpenImage
 
@@ -34,6 +38,7 @@ NEW = "new layer"
 SCOPES = {
     "view": "what is visible now (all of an axis if most of it is)",
     "slice": "the whole of the current slice",
+    "region": "what is drawn in a shapes layer (rectangles, polygons, ellipses)",
     "everything": "all slices",
 }
 LUMINANCE = "all"
@@ -58,6 +63,10 @@ class PredictPanel(Panel):
             "The labels layer that takes the prediction; edits and accepted places in "
             "it are kept",
             first=NEW,
+        )  # fmt: skip
+        self.shapes = LayerChooser(
+            bench, Shapes, "unet.predict.region",
+            "The shapes layer with the region: its selected shapes, or all of them",
         )  # fmt: skip
         self._make_inputs()
         self.run = self.button(
@@ -99,11 +108,13 @@ class PredictPanel(Panel):
             f"{name}: {text}" for name, text in SCOPES.items()
         ))  # fmt: skip
         self.scope.addItems(list(SCOPES))
+        self.scope.currentTextChanged.connect(self._on_scope_changed)
+        self._on_scope_changed(self.scope.currentText())
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Image", self.image.native)
         form.addRow("Axes", side_by_side(self.axes, QLabel("Channel"), self.channels))
-        form.addRow("Where", self.scope)
+        form.addRow("Where", side_by_side(self.scope, QLabel("in"), self.shapes.native))
         form.addRow("Into", self.labels.native)
         self.rows.addLayout(form)
 
@@ -137,9 +148,8 @@ class PredictPanel(Panel):
         opened = bench.open(self.image.layer, self.axes.text(), self.labels.layer)
         self._opened = opened
         self._share_config()
-        return bench.session.predict_job(
-            opened, bench.predict_config, self._region(opened)
-        )
+        region, within = self._asked(opened)
+        return bench.session.predict_job(opened, bench.predict_config, region, within)
 
     def _share_config(self, _: Any = None) -> None:
         """Let the bench know the settings; previews of versions use them too."""
@@ -151,17 +161,27 @@ class PredictPanel(Panel):
         text = self.channels.currentText()
         return int(text) if text.isdecimal() else None
 
-    def _region(self, opened: OpenImage) -> Region | None:
-        """Return the part of the labels that the chosen scope means."""
+    def _asked(
+        self, opened: OpenImage
+    ) -> tuple[Region | None, NDArray[np.bool_] | None]:
+        """Return the part of the labels that the chosen scope means, and its pixels."""
         scope, layer = self.scope.currentText(), self.image.layer
         if scope == "everything":
-            return None
-        viewer, ndim = self.bench.viewer, layer.ndim
-        if scope == "view":
+            return None, None
+        viewer, ndim, within = self.bench.viewer, layer.ndim, None
+        if scope == "region":
+            region, within = drawn_region(viewer, self.shapes.layer, layer, ndim)
+        elif scope == "view":
             region = visible_region(viewer, layer, ndim, NEARLY_ALL)
         else:
             region = current_slice(viewer, layer, ndim)
-        return without_channels(region, layer, opened.axes)
+        region = without_channels(region, layer, opened.axes)
+        if within is not None:  # a channel axis was one long
+            within = within.reshape([s.stop - s.start for s in region])
+        return region, within
+
+    def _on_scope_changed(self, scope: str) -> None:
+        self.shapes.native.setEnabled(scope == "region")
 
     def _on_settings_changed(self, config: LabelsConfig) -> None:
         """Make the labels again from the kept scores, without the network."""
