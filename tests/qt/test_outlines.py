@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from napari_unet.errors import ImageError
+from napari_unet.qt.layers import check_in_view
 from napari_unet.qt.outlines import drawn_region
 from tiny import nuclei
 
@@ -119,3 +120,13 @@ def test_predict_keeps_to_the_region(
     found = person.pixels > 0
     assert found[:80, :80].any()
     assert not found[150:, 150:].any()
+
+
+def test_a_view_beside_the_image_is_said(make_napari_viewer_proxy) -> None:
+    viewer = make_napari_viewer_proxy()
+    image = viewer.add_image(np.zeros((3, 60, 70)), name="cells")
+    image.corner_pixels = np.array([[1, 0, 20], [1, 59, 30]])
+    check_in_view(viewer, image)
+    image.corner_pixels = np.array([[1, 59, 69], [1, 59, 69]])  # clipped by napari
+    with pytest.raises(ImageError, match="cells is not in view"):
+        check_in_view(viewer, image)

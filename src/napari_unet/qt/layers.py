@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_unet.engine.axes import check_axes, check_labels, guess_axes
 from napari_unet.engine.spec import UNetSpec
-from napari_unet.errors import LabelsError
+from napari_unet.errors import ImageError, LabelsError
 from napari_unet.opened import ImageSource, check_range, shape_without_channels
 
 if TYPE_CHECKING:
@@ -89,6 +89,24 @@ def visible_region(
         if stop - start < nearly_all * shape[axis] and stop > start:
             region[axis] = slice(max(start, 0), min(stop, shape[axis]))
     return tuple(region)
+
+
+def check_in_view(viewer: Viewer, layer: Image) -> None:
+    """Refuse a view that shows nothing of a layer.
+
+    Raises
+    ------
+    ImageError
+        Saying how to get back.
+    """
+    shown = [axis - viewer.dims.ndim for axis in viewer.dims.displayed]
+    ends = np.ptp(np.asarray(layer.corner_pixels), axis=0)[shown]
+    lengths = np.array(shown_shape(layer))[shown]
+    if viewer.dims.ndisplay == 2 and ((ends == 0) & (lengths > 1)).any():
+        raise ImageError(
+            f"{layer.name} is not in view, expected a part of it: press napari's home "
+            "button, or choose another place under Where."
+        )
 
 
 def without_channels(region: Region, layer: Image, axes: str) -> Region:

@@ -18,6 +18,7 @@ from napari_unet.errors import UnetError
 from napari_unet.qt.forms import ConfigForm
 from napari_unet.qt.layers import (
     NEARLY_ALL,
+    check_in_view,
     current_slice,
     image_data,
     layer_axes,
@@ -114,7 +115,10 @@ class PredictPanel(Panel):
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Image", self.image.native)
         form.addRow("Axes", side_by_side(self.axes, QLabel("Channel"), self.channels))
-        form.addRow("Where", side_by_side(self.scope, QLabel("in"), self.shapes.native))
+        where = side_by_side(self.scope, QLabel("in"), self.shapes.native)
+        where.setStretch(0, 1)
+        where.setStretch(2, 1)
+        form.addRow("Where", where)
         form.addRow("Into", self.labels.native)
         self.rows.addLayout(form)
 
@@ -172,6 +176,7 @@ class PredictPanel(Panel):
         if scope == "region":
             region, within = drawn_region(viewer, self.shapes.layer, layer, ndim)
         elif scope == "view":
+            check_in_view(viewer, layer)
             region = visible_region(viewer, layer, ndim, NEARLY_ALL)
         else:
             region = current_slice(viewer, layer, ndim)
