@@ -104,9 +104,9 @@ def _options() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--objects", type=int, default=40, help="to correct in all")
-    parser.add_argument("--most", type=int, default=8, help="objects in a place")
-    parser.add_argument("--places", type=int, default=2, help="in a round")
-    parser.add_argument("--steps", type=int, default=100, help="of a fine-tuning")
+    parser.add_argument("--most", type=int, default=3, help="objects in a place")
+    parser.add_argument("--places", type=int, default=4, help="in a round")
+    parser.add_argument("--steps", type=int, default=150, help="of a fine-tuning")
     parser.add_argument("--unseen", type=int, default=12, help="images to score on")
     parser.add_argument("--known", type=int, default=77, help="fluorescence images")
     parser.add_argument(

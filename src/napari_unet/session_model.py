@@ -12,6 +12,7 @@ from napari_unet.jobs import Job
 from napari_unet.opened_model import Opening, OpenModel, Version
 from napari_unet.steps import (
     DRAFT,
+    check_tiling,
     compare_on,
     load_from,
     look_at,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.look import Look
     from napari_unet.engine.model import Model
     from napari_unet.engine.protect import Snapshot
+    from napari_unet.engine.tiling_check import TilingCheck
     from napari_unet.steps import Compared, Preview, View
 
 
@@ -181,6 +183,28 @@ class ModelSession:
             look_at(model, image, axes, self._state.reopened), 0, accept,
             "short" if model.trainable else "network",  # a program runs one call
             model.network.interrupt,
+        )  # fmt: skip
+
+    def check_tiling_job(
+        self, name: str, image: Any, axes: str, accept: Callable[[TilingCheck], None]
+    ) -> Job[TilingCheck]:
+        """Compare tiles with the whole in the middle of an image.
+
+        Parameters
+        ----------
+        name : of the image
+        image, axes : as for ``add_image``; nothing is written
+        accept : gets what was found
+
+        Raises
+        ------
+        UnetError
+            If no model is loaded.
+        """
+        model = self._state.model_of()
+        return Job(
+            f"Comparing tiles of {name}", check_tiling(model, image, axes), 0, accept,
+            interrupt=model.network.interrupt,
         )  # fmt: skip
 
     def save_model_job(

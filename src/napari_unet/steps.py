@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.look import Alternative, Look
     from napari_unet.engine.model import Model
     from napari_unet.engine.protect import Merged, Snapshot
+    from napari_unet.engine.tiling_check import TilingCheck
     from napari_unet.formats.interrupt import Interrupt
     from napari_unet.opened import Asked, OpenImage
     from napari_unet.opened_model import Opening
@@ -146,6 +147,16 @@ def _readings(model: Model, opening: Opening | None) -> list[Alternative]:
         Alternative(f'the reading "{each}"', {"reading": each}, partial(make, each))
         for each in others[:MOST_READINGS]
     ]
+
+
+def check_tiling(
+    model: Model, image: Any, axes: str
+) -> Generator[Any, None, TilingCheck]:
+    """Compare tiles with the whole in the middle of an image."""
+    from napari_unet.engine.tiling_check import check_tiling_steps
+
+    yield
+    return (yield from check_tiling_steps(model, image, axes))
 
 
 def predict_into(

@@ -32,6 +32,8 @@ CONTROLS = {
     "unet.model.device",
     "unet.model.precision",
     "unet.model.trust",
+    "unet.model.check_tiling",
+    "unet.model.rotate",
     "unet.model.summary",
     "unet.predict.image",
     "unet.predict.channels",

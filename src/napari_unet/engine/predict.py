@@ -128,7 +128,10 @@ def predict_steps(
     highest = 0
     for index in product(*(range(part.start, part.stop) for part in stack)):
         plane = picture[_all_channels(index)]
-        scores = yield from runner.scores(plane, inner)
+        try:
+            scores = yield from runner.scores(plane, inner)
+        finally:
+            runner.release()  # also when it is cancelled
         place = tuple(i - part.start for i, part in zip(index, stack, strict=True))
         highest = _number(labels[(*place, ...)], scores, spec, config, highest)
         if config.keep_scores and not stack:

@@ -85,6 +85,11 @@ class TileRunner:
             )
         return tuple(said)
 
+    def release(self) -> None:
+        """Give back the memory that was kept to go on."""
+        self._inference.forget()
+        empty_cache(self._network.device)
+
     def scores(
         self, plane: Any, region: Slices
     ) -> Generator[TileDone, None, NDArray[Any]]:
@@ -193,8 +198,7 @@ class TileRunner:
         core = [min(pair) for pair in zip(self._core, extent, strict=True)]
         self._core = tuple(max(round_up(side // 2, stride), stride) for side in core)
         self._reduced = True
-        self._inference.forget()
-        empty_cache(self._network.device)
+        self.release()
 
 
 def _in_words(core: tuple[int, ...]) -> str:

@@ -17,9 +17,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet.engine.config import BytesDone, PredictConfig
+from napari_unet.errors import UnetError
 from napari_unet.formats.bundled import bundled_models
 from napari_unet.formats.sniff import SUFFIXES
 from napari_unet.qt.forms import ConfigForm
+from napari_unet.qt.layers import image_data, layer_axes
 from napari_unet.qt.model_facts import Facts, heading
 from napari_unet.qt.model_finder import Finder
 from napari_unet.qt.model_form import SpecForm
@@ -156,7 +158,14 @@ class ModelPanel(Panel):
             "Lets files that are programs run (TorchScript, pt2); tick it only for "
             "files of people you know"
         )
+        self.check = self.button(
+            "check_tiling", "Check tiling",
+            "Compare tiles with the whole in the middle of the open image, and say\n"
+            "how far their scores differ",
+            self._on_check_clicked,
+        )  # fmt: skip
         layout.addWidget(form)
+        layout.addWidget(self.check)
         layout.addWidget(self.trust)
         return folded("More", content)
 
@@ -165,6 +174,20 @@ class ModelPanel(Panel):
     def _on_form_changed(self, config: PredictConfig) -> None:
         chosen = {name: getattr(config, name) for name in FIELDS}
         self.bench.predict_config = self.bench.predict_config.model_copy(update=chosen)
+
+    def _on_check_clicked(self) -> None:
+        if self.bench.run(self.name, self._make_check):
+            self.summary.setText("Comparing tiles with the whole ...")
+
+    def _make_check(self) -> Any:
+        session, layer = self.bench.session, self.bench.image
+        if session.model is None or layer is None:
+            raise UnetError("A check needs a model and an open image: load both first.")
+        axes = layer_axes(layer, session.model.spec.architecture)
+        return session.check_tiling_job(
+            layer.name, image_data(layer), axes,
+            lambda found: self.summary.setText(str(found)),
+        )  # fmt: skip
 
     def _on_browse_clicked(self) -> None:
         path, _ = QFileDialog.getOpenFileName(
@@ -237,7 +260,8 @@ class ModelPanel(Panel):
         self.source.setEditText(text)
 
     def _on_runner_busy_changed(self, busy: bool) -> None:
-        enable(self.load, "another job is running" if busy else "")
+        for button in (self.load, self.check):
+            enable(button, "another job is running" if busy else "")
 
     def _on_runner_progressed(self, job: Any, event: Any) -> None:
         if isinstance(event, BytesDone):
@@ -245,6 +269,8 @@ class ModelPanel(Panel):
             self.summary.setText(f"Downloading: {event.done / 1e6:.0f}{of} MB")
 
     def _on_runner_ended(self, job: Any, problem: str) -> None:
+        if problem and job.title.startswith("Comparing tiles"):
+            self.summary.setText(problem)
         if not job.title.startswith(("Loading", "Changing")):
             return
         if problem:
