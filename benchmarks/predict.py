@@ -17,6 +17,7 @@ the folded network on the whole image at equal precision.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,12 @@ def main() -> None:
         rows += found
         for row in found:
             say(str(row))
-    report("predict", rows, {}, options, began)
+    facts = {}
+    if "seed" in options.networks and not options.tiles:
+        model = network_of("seed", options)
+        facts["logits, tiled to whole"] = logits_apart(model, mosaic(options.size))
+        say(str(facts))
+    report("predict", rows, facts, options, began)
 
 
 def _options() -> argparse.Namespace:
@@ -146,18 +152,18 @@ def speed_of(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
             "network": name, "way": way, "seconds": median(seconds[way]),
             "Mpix/s": image.size / 1e6 / median(seconds[way]),
             f"x {first}": median(seconds[first]) / median(seconds[way]),
-            "largest difference of logits": difference(scores[way], exact),
+            "largest difference of scores": float(np.abs(scores[way] - exact).max()),
             "Dice of labels": dice(scores[way], exact, model),
         }
         for way in ways
     ]  # fmt: skip
 
 
-def difference(scores: NDArray[np.float32], exact: NDArray[np.float32]) -> float:
-    """Return the largest difference of logits, but for those beyond rounding."""
-    clear = (exact > 1e-3) & (exact < 1 - 1e-3)  # float32 keeps few digits beyond
-    logits = [np.log(s[clear] / (1 - s[clear])) for s in (scores.astype(float), exact)]
-    return float(np.abs(logits[0] - logits[1]).max(initial=0.0))
+def logits_apart(model: Model, image: NDArray[Any]) -> float:
+    """Return the largest difference of logits, tiled against the network itself."""
+    raw = replace(model, spec=model.spec.model_copy(update={"activation": "none"}))
+    whole = eager(raw, tensor_of(raw, image))
+    return float(np.abs(predicted(raw, image, "float32") - whole).max())
 
 
 def dice(

@@ -57,6 +57,7 @@ def predict(session: Session, opened: OpenImage, **how: object) -> None:
 
 
 SQUARE = (slice(5, 15), slice(5, 15))
+VIEW = (slice(10, 30), slice(20, 50))
 
 
 def test_loading_makes_version_one(tmp_path: Path) -> None:
@@ -67,6 +68,34 @@ def test_loading_makes_version_one(tmp_path: Path) -> None:
     assert session.version is not None
     assert (session.version.number, session.version.note) == (1, "as loaded")
     assert told == [session.version]
+
+
+def test_what_is_in_view_is_predicted_first_and_then_everything() -> None:
+    session, opened = session_with()
+    predict(session, opened)
+    whole = labels_of(opened)
+    session, opened = session_with()
+    seen: list[np.ndarray] = []
+    session.labels_changed.connect(lambda *_: seen.append(labels_of(opened) > 0))
+    predict(session, opened, first=VIEW)
+    assert len(seen) == 2
+    np.testing.assert_array_equal(seen[1], whole > 0)
+    np.testing.assert_array_equal(seen[0][VIEW], seen[1][VIEW])
+    assert seen[0].sum() < seen[1].sum()
+
+
+def test_what_was_in_view_stays_when_the_rest_is_not_accepted() -> None:
+    session, opened = session_with()
+    job = session.predict_job(opened, SMALL, first=VIEW)
+    rest = job.accept(finish(job))
+    assert rest is not None
+    early = labels_of(opened)
+    assert early[VIEW].any()
+    next(rest.steps)
+    rest.steps.close()
+    np.testing.assert_array_equal(labels_of(opened), early)
+    session.undo(opened)
+    assert not labels_of(opened).any()
 
 
 def test_a_failed_load_keeps_the_model_and_its_versions(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from napari_unet.steps import Predicted
 
 T = TypeVar("T")
+Next = Callable[[], "Job[Any]"] | None  # makes the job that follows
 MOST_MERGES = 3  # in the worker, of one prediction; then it is put in at once
 
 
@@ -75,12 +77,10 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
     # -- predict
 
     def predict_job(
-        self,
-        opened: OpenImage,
-        config: PredictConfig | None = None,
-        region: Region | None = None,
-        within: NDArray[np.bool_] | None = None,
-    ) -> Job[Any]:
+        self, opened: OpenImage, config: PredictConfig | None = None,
+        region: Region | None = None, within: NDArray[np.bool_] | None = None,
+        first: Region | None = None,
+    ) -> Job[Any]:  # fmt: skip
         """Predict labels and put them under what is protected.
 
         Parameters
@@ -90,15 +90,29 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         region : slices over the labels' axes; None: everything
         within : bool, of the region's shape, which pixels of it; None: all. Objects
             that touch them are replaced as a whole
+        first : a part that is predicted before, by a job of its own, so that it is seen
+            early; None: there is none
 
         Raises
         ------
         UnetError
             If no model is loaded, or the labels are of another kind than it gives.
         """
+        config = (config or PredictConfig()).model_copy(update={"keep_scores": True})
+        if first is None:
+            return self._predict_job(opened, config, region, within)
+        return self._predict_job(
+            opened, config, first, None,
+            lambda: self._predict_job(opened, config, region, within),
+        )  # fmt: skip
+
+    def _predict_job(
+        self, opened: OpenImage, config: PredictConfig, region: Region | None,
+        within: NDArray[np.bool_] | None, then: Next = None,
+    ) -> Job[Any]:  # fmt: skip
+        """Return a job for a part, and what is to be done after it."""
         model, number = self._state.model_of(), self._state.current
         opened.follow(*self._kind(), model.spec.name)
-        config = (config or PredictConfig()).model_copy(update={"keep_scores": True})
         shape = opened.corrections.shape
         region = bounded(region or everything(shape), shape)
         window = with_context(region, shape, model.spec.architecture.dims)
@@ -108,21 +122,22 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         return Job(
             f"Predicting {opened.name}", steps, 0,
             lambda predicted: self._take_prediction(
-                opened, replace(predicted, version=number)
+                opened, replace(predicted, version=number), then=then
             ),
             interrupt=model.network.interrupt,
         )  # fmt: skip
 
     def _take_prediction(
-        self, opened: OpenImage, predicted: Predicted, lane: Lane = "network"
-    ) -> Job[Any] | None:
+        self, opened: OpenImage, predicted: Predicted, lane: Lane = "network",
+        then: Next = None,
+    ) -> Job[Any] | None:  # fmt: skip
         """Put a prediction into the labels; first merge it anew if they changed."""
         corrections, again = opened.corrections, lane == "short"
         if again and opened.kept is not predicted.kept:
             return None  # sliders were moved, and then something else was predicted
         if corrections.is_stale(predicted.merged):
             if predicted.merges < MOST_MERGES:
-                return self._merge_again(opened, predicted, lane)
+                return self._merge_again(opened, predicted, lane, then)
             snapshot = corrections.snapshot(predicted.window)
             predicted = predicted.merged_into(snapshot)
         self._note_pace(predicted.seconds, predicted.labels.size)
@@ -130,16 +145,16 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         self._note_prediction(opened, predicted.region, predicted.version)
         opened.kept, opened.summary = predicted.kept, predicted.summary
         self.labels_changed.emit(opened, changed)
-        return None
+        return None if then is None else then()
 
     def _merge_again(
-        self, opened: OpenImage, predicted: Predicted, lane: Lane
+        self, opened: OpenImage, predicted: Predicted, lane: Lane, then: Next
     ) -> Job[Any]:
         """Merge a prediction into what the user corrected while it was made."""
         steps = merge_again(predicted, opened.corrections.snapshot(predicted.window))
         return Job(
             f"Predicting {opened.name}", steps, 1,
-            lambda fresh: self._take_prediction(opened, fresh, lane), lane,
+            lambda fresh: self._take_prediction(opened, fresh, lane, then), lane,
         )  # fmt: skip
 
     def relabel_job(self, opened: OpenImage, config: LabelsConfig) -> Job[Any] | None:

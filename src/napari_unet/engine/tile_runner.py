@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from napari_unet.engine.normalize import Statistics
     from napari_unet.engine.tiles import Slices, Tile
 
-# Pixels. Along the first axis a tile goes on from the one before, so it may be short;
-# what it holds should be small enough to stay in caches.
+# Sides along all axes but the first, and pixels of a tile. Along the first axis a tile
+# goes on from the one before, so it may be short: what it holds is to stay in caches.
 CORES = {
-    2: ((96, 2048), (64, 2048), (64, 1024), (64, 512), (64, 256), (32, 128), (32, 32)),
-    3: ((16, 256, 256), (16, 128, 128), (16, 96, 96), (16, 64, 64), (8, 32, 32)),
-}
+    2: ((2048, 196_608), (2048, 98_304), (1024, 49_152), (512, 24_576), (256, 8192),
+        (64, 2048), (32, 1024)),
+    3: ((256, 2**20), (128, 2**18), (96, 2**17), (64, 2**15), (32, 2**13)),
+}  # fmt: skip
 LARGEST = 2**24  # pixels of a region whose scores are kept in full precision
 CORE_OF_PROGRAM = {2: 512, 3: 96}  # has to read its halo each time
 
@@ -161,8 +162,9 @@ class TileRunner:
             self._core = (self._asked or CORE_OF_PROGRAM[dims],) * dims
         else:
             room = free_memory(self._network.device) // 2
-            fitting = (c for c in CORES[dims] if self._bytes(frame, c) <= room)
-            self._core = next(fitting, CORES[dims][-1])
+            cores = [_core(frame.shape, *each) for each in CORES[dims]]
+            fitting = (core for core in cores if self._bytes(frame, core) <= room)
+            self._core = next(fitting, cores[-1])
         self._core = tuple(round_up(side, stride) for side in self._core)
 
     def _bytes(self, frame: Frame, core: tuple[int, ...]) -> int:
@@ -199,6 +201,12 @@ class TileRunner:
         self._core = tuple(max(round_up(side // 2, stride), stride) for side in core)
         self._reduced = True
         self.release()
+
+
+def _core(shape: tuple[int, ...], side: int, pixels: int) -> tuple[int, ...]:
+    """Return the sides of a tile: wide, and as long as its pixels allow."""
+    wide = [min(n, side) for n in shape[1:]]
+    return (max(min(pixels // prod(wide), shape[0]), 1), *wide)
 
 
 def _in_words(core: tuple[int, ...]) -> str:

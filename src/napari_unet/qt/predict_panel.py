@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Shapes
@@ -40,9 +41,11 @@ SCOPES = {
     "view": "what is visible now (all of an axis if most of it is)",
     "slice": "the whole of the current slice",
     "region": "what is drawn in a shapes layer (rectangles, polygons, ellipses)",
-    "everything": "all slices",
+    "everything": "all slices; what is in view first",
 }
 LUMINANCE = "all"
+SMALL_PART = 0.3  # of everything; so much in view is predicted first
+SOON = 2**21  # pixels; fewer are predicted so soon that nothing need come first
 READY = "Ready to predict."
 
 
@@ -74,7 +77,9 @@ class PredictPanel(Panel):
             "run", "Predict", "Run the network (Shift+R)", self._on_run_clicked
         )
         self.cancel = self.button(
-            "cancel", "Cancel", "Stop; the layer stays as it was (Shift+Escape)",
+            "cancel", "Cancel",
+            "Stop; the layer stays as it was; of everything, what was in view is\n"
+            "predicted by then (Shift+Escape)",
             bench.runner.cancel,
         )  # fmt: skip
         self.row(self.run, self.cancel)
@@ -153,7 +158,10 @@ class PredictPanel(Panel):
         self._opened = opened
         self._share_config()
         region, within = self._asked(opened)
-        return bench.session.predict_job(opened, bench.predict_config, region, within)
+        first = self._first(opened, region)
+        return bench.session.predict_job(
+            opened, bench.predict_config, region, within, first
+        )
 
     def _share_config(self, _: Any = None) -> None:
         """Let the bench know the settings; previews of versions use them too."""
@@ -184,6 +192,20 @@ class PredictPanel(Panel):
         if within is not None:  # a channel axis was one long
             within = within.reshape([s.stop - s.start for s in region])
         return region, within
+
+    def _first(self, opened: OpenImage, region: Region | None) -> Region | None:
+        """Return what is in view, where that is a small part of all that is asked for.
+
+        It is predicted first, so that the user sees something soon.
+        """
+        viewer, layer = self.bench.viewer, self.image.layer
+        if region is not None or viewer.dims.ndisplay == 3:
+            return None
+        view = visible_region(viewer, layer, layer.ndim)
+        view = without_channels(view, layer, opened.axes)
+        pixels = prod(s.stop - s.start for s in view)
+        whole = prod(opened.corrections.shape)
+        return view if pixels < SMALL_PART * whole and whole > SOON else None
 
     def _on_scope_changed(self, scope: str) -> None:
         self.shapes.native.setEnabled(scope == "region")
