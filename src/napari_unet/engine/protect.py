@@ -106,15 +106,38 @@ class Snapshot:
         within : bool, which pixels of the region were asked for, in a shape that goes
             with the region's; None: all
         """
-        placed = np.zeros(self.labels.shape, np.int32)
-        placed[relative(window, self.plane)] = predicted
-        asked = np.zeros(self.labels.shape, bool)
-        part = relative(region or window, self.plane)
-        asked[part] = True if within is None else within
+        inner = relative(region or window, self.plane)
+        part = self._around(relative(window, self.plane), inner)
+        labels = self.labels[part]
+        placed = np.zeros(labels.shape, np.int32)
+        placed[relative(relative(window, self.plane), part)] = predicted
+        asked = np.zeros(labels.shape, bool)
+        asked[relative(inner, part)] = True if within is None else within
         merge = merge_instances if self.instances else merge_classes
-        merged = merge(self.labels, self.protected(), placed, asked, self.first)
-        patches = patches_between(self.plane, self.labels, merged)
+        merged = merge(labels, self.protected()[part], placed, asked, self.first)
+        where = tuple(
+            slice(p.start + s.start, p.start + s.stop)
+            for p, s in zip(self.plane, part, strict=True)
+        )
+        patches = patches_between(where, labels, merged)
         return Merged(patches, int(merged.max(initial=0)), self.revision)
+
+    def _around(self, window: Region, region: Region) -> Region:
+        """Return a window widened until objects that touch a region lie in it whole.
+
+        Nothing else is changed by a prediction of the region. All in pixels of this
+        snapshot.
+        """
+        touched = fastremap.unique(self.labels[region])
+        if not self.instances or not touched.any():
+            return window
+        mask = members(self.labels, touched)
+        wide = []
+        for axis, s in enumerate(window):
+            others = tuple(other for other in range(mask.ndim) if other != axis)
+            found = np.flatnonzero(mask.any(axis=others))
+            wide.append(slice(min(s.start, found[0]), max(s.stop, found[-1] + 1)))
+        return tuple(wide)
 
 
 def members(labels: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
