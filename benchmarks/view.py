@@ -87,6 +87,7 @@ def _seconds_to_view(window: Window) -> float:
     start = time.perf_counter()
     window.press("unet.predict.run")
     window.wait(lambda: bool(session_told))
+    window.rest(0.5)  # until the job for the rest has begun
     window.press_and_wait("unet.predict.cancel", "unet.predict.run")
     bench.session.labels_changed.disconnect(on_labels_changed)
     return session_told[0] - start
