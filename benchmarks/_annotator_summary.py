@@ -8,6 +8,7 @@ import numpy as np
 
 Row = dict[str, Any]
 MEASURES = ("ap50", "dice")
+GOAL = 0.8  # of the score that all true masks give
 
 
 def summary(rows: list[Row]) -> list[Row]:
@@ -26,7 +27,9 @@ def paired(rows: list[Row]) -> list[Row]:
     """Return how ``ours`` stands against other ways, over the seeds that both have.
 
     Scores are compared as ratio and as difference of the last round. Sessions also as
-    the ratio of objects after which both have the score that the worse one reaches.
+    the ratio of objects after which both have the score that the worse one reaches, and
+    of those after which they have ``GOAL`` of what all true masks give (all objects of
+    a session that never has it).
     """
     found = []
     for kind in dict.fromkeys(row["kind"] for row in rows):
@@ -45,9 +48,15 @@ def paired(rows: list[Row]) -> list[Row]:
                 one[f"{key} more"], one[f"{key} more +-"] = interval(
                     [a - b for a, b in pairs]
                 )
-                needed = [_objects(rows, kind, way, seed, key) for seed in seeds]
-                told = [a / b for a, b in needed if b > 0]
-                one[f"{key} objects"], one[f"{key} objects +-"] = interval(told)
+                alike = [_objects(rows, kind, way, seed, key) for seed in seeds]
+                full = last_of_seeds(rows, kind, "all")
+                to_goal = [
+                    _objects(rows, kind, way, seed, key, GOAL * full[seed][key])
+                    for seed in seeds if seed in full
+                ]  # fmt: skip
+                for name, needed in (("objects", alike), ("to goal", to_goal)):
+                    told = [a / b for a, b in needed if b > 0]
+                    one[f"{key} {name}"], one[f"{key} {name} +-"] = interval(told)
             found.append(one)
     return found
 
@@ -59,12 +68,12 @@ def last_of_seeds(rows: list[Row], kind: str, way: str) -> dict[int, Row]:
 
 
 def _objects(
-    rows: list[Row], kind: str, way: str, seed: int, key: str
+    rows: list[Row], kind: str, way: str, seed: int, key: str, goal: float | None = None
 ) -> tuple[float, float]:
     """Return after how many objects ours and another way have the same score.
 
-    It is the best that both reach; between rounds the score is taken to rise evenly.
-    (0, 0): the other way has no rounds.
+    Without a goal it is the best that both reach; between rounds the score is taken to
+    rise evenly. (0, 0): the other way has no rounds.
     """
     curves = []
     for each in ("ours", way):
@@ -76,13 +85,16 @@ def _objects(
             return 0.0, 0.0
         best = np.maximum.accumulate([row[key] for row in its])
         curves.append((best, np.array([row["objects"] for row in its], float)))
-    goal = min(best[-1] for best, _ in curves)
+    if goal is None:
+        goal = min(best[-1] for best, _ in curves)
     one, other = (_first(best, objects, goal) for best, objects in curves)
     return one, other
 
 
 def _first(best: Any, objects: Any, goal: float) -> float:
     """Return where a rising curve first reaches a goal."""
+    if best[-1] < goal:
+        return float(objects[-1])
     at = int(np.argmax(best >= goal))
     if at == 0:
         return float(objects[0])
