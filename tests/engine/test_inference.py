@@ -29,6 +29,16 @@ def test_batch_norm_and_dropout_are_folded_away() -> None:
         assert torch.equal(value, before[key])
 
 
+def test_making_a_model_ready_draws_no_random_numbers_and_shares_no_memory() -> None:
+    model = tiny_model()
+    torch.manual_seed(3)
+    expected = torch.random.get_rng_state()
+    network = Inference(model, torch.float32).network
+    assert torch.equal(torch.random.get_rng_state(), expected)
+    places = {value.data_ptr() for value in model.network.state_dict().values()}
+    assert places.isdisjoint(v.data_ptr() for v in network.state_dict().values())
+
+
 def test_a_norm_that_others_read_past_stays() -> None:
     b = Builder(2, 1, None)
     x = b.conv(0, "a", 2, 3)

@@ -126,19 +126,19 @@ class TileRunner:
         self._choose_core(frame)
         whole = todo = self._plan(frame, area)
         placed = _Placed(total, region, blends=not self._network.local)
-        before: Window | None = None
+        window: Window | None = None
         while todo:
             self._tiled = self._tiled or len(whole) > 1
-            window = self._window(frame, todo[0], before)
+            window = window or self._window(frame, todo[0], None)
             then = self._window(frame, todo[1], window) if todo[1:] else None
             scores = self._attempt(reader.read(window, then), window)
             if scores is None:
                 self._halve(area)
-                whole, before = self._plan(frame, area), None
+                whole, window = self._plan(frame, area), None
                 todo = _unfinished(todo, whole)
                 continue
             placed.put(scores, window)
-            todo, before = todo[1:], window
+            todo, window = todo[1:], then
             self._done += 1
             ahead = len(todo) + self._passes_left * len(whole)
             yield TileDone(self._done, self._done + ahead)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_unet.engine.networks.network import Network
@@ -41,12 +42,13 @@ def folded(network: Network) -> Network:
         kept.append(node.model_copy(update=changes))
         layers.append(layer)
         renumbered[number] = len(kept)
-    result = Network(network.graph.model_copy(update={"nodes": tuple(kept)}))
-    result.to(network.device)
+    with torch.device("meta"):  # draws no random weights
+        result = Network(network.graph.model_copy(update={"nodes": tuple(kept)}))
     for number, layer in enumerate(layers, start=1):
         new = result.layer_of(number)
         if layer is not None and new is not None:
-            new.load_state_dict(layer.state_dict())
+            own = {key: value.clone() for key, value in layer.state_dict().items()}
+            new.load_state_dict(own, assign=True)
     return result.eval().requires_grad_(requires_grad=False)
 
 
