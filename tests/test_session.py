@@ -84,6 +84,15 @@ def test_what_is_in_view_is_predicted_first_and_then_everything() -> None:
     assert seen[0].sum() < seen[1].sum()
 
 
+def test_the_summary_counts_what_was_asked_for() -> None:
+    session, opened = session_with()
+    within = np.zeros((20, 30), bool)
+    within[:, :10] = True
+    predict(session, opened, region=VIEW, within=within)
+    found = len(np.unique(labels_of(opened)[VIEW][within])) - 1
+    assert opened.summary.startswith(f"{found} object")
+
+
 def test_what_was_in_view_stays_when_the_rest_is_not_accepted() -> None:
     session, opened = session_with()
     job = session.predict_job(opened, SMALL, first=VIEW)

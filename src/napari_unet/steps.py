@@ -169,8 +169,9 @@ def predict_into(
     window, region, within = asked.window, asked.region, asked.within
     began = time.monotonic()
     prediction = yield from predict_steps(
-        model, opened.image, axes=opened.axes, config=config, region=window
-    )
+        model, opened.image, axes=opened.axes, config=config, region=window,
+        counted=_asked_pixels(asked),
+    )  # fmt: skip
     seconds = time.monotonic() - began
     merged = snapshot.merge(prediction.labels, window, region, within)
     kept = None
@@ -181,6 +182,14 @@ def predict_into(
         merged, prediction.labels, window, region, kept, prediction.summary, seconds,
         within=within,
     )  # fmt: skip
+
+
+def _asked_pixels(asked: Asked) -> NDArray[np.bool_]:
+    """Return which pixels of a window were asked for, not only predicted beside."""
+    pixels = np.zeros([s.stop - s.start for s in asked.window], bool)
+    part = relative(asked.region, asked.window)
+    pixels[part] = True if asked.within is None else asked.within
+    return pixels
 
 
 def merge_again(

@@ -13,7 +13,7 @@ from napari_unet.engine.cost import most_held
 from napari_unet.engine.cropping import Croppable
 from napari_unet.engine.model import activate
 from napari_unet.engine.networks import Network
-from napari_unet.engine.networks.cropped import Stream
+from napari_unet.engine.networks.cropped import LAYOUT, Stream
 from napari_unet.engine.networks.folded import folded
 from napari_unet.engine.tiles import round_up
 from napari_unet.engine.turns import Turn
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 Parts = tuple["Interval", ...]  # one per spatial axis
 BYTES_PER_PIXEL_AND_CHANNEL = 36  # measured: 33 for the seed network in float32
 UNKNOWN_WIDTH = 64  # channels, of a program; most U-Nets have fewer at full size
-LAYOUT = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Inference:
         self.network: AnyNetwork = model.network
         self._stream: Stream | None = None
         if isinstance(model.network, Network):
-            self._layout = LAYOUT[model.spec.architecture.dims]
+            self._layout = LAYOUT[model.spec.architecture.dims + 2]
             network = folded(model.network).to(dtype)
             network.to(memory_format=self._layout)  # type: ignore[call-overload]  # 3D
             self.network, self._stream = network, Stream(network)

@@ -9,6 +9,7 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+import fastremap
 import numpy as np
 
 from napari_unet.engine.axes import arrange, in_channel_order
@@ -87,6 +88,7 @@ def predict_steps(
     axes: str | None = None,
     config: PredictConfig | None = None,
     region: tuple[slice, ...] | None = None,
+    counted: NDArray[np.bool_] | None = None,
 ) -> PredictSteps:
     """Predict labels, one tile a step.
 
@@ -96,6 +98,8 @@ def predict_steps(
     region : slices over the image's axes without channels; None: everything. Statistics
         are always those of the whole image, and what lies around the region is read,
         so that its scores are those of the whole image.
+    counted : bool, of the region's shape, where the summary counts objects; None: in
+        all of it
 
     Yields
     ------
@@ -123,25 +127,21 @@ def predict_steps(
     window = _window(picture.shape[1:], region)
     stack, inner = window[: -spec.architecture.dims], window[-spec.architecture.dims :]
     labels = np.zeros([part.stop - part.start for part in window], np.int32)
-    kept: NDArray[np.float32] | None = None
+    kept = _room(labels.shape, spec) if config.keep_scores and stack else None
     runner = TileRunner(model, stats, config, prod(labels.shape[: len(stack)]))
     highest = 0
     for index in product(*(range(part.start, part.stop) for part in stack)):
-        plane = picture[_all_channels(index)]
-        try:
-            scores = yield from runner.scores(plane, inner)
-        finally:
-            runner.release()  # also when it is cancelled
+        scores = yield from runner.scores(picture[_all_channels(index)], inner)
         place = tuple(i - part.start for i, part in zip(index, stack, strict=True))
         highest = _number(labels[(*place, ...)], scores, spec, config, highest)
-        if config.keep_scores and not stack:
-            kept = scores.astype(np.float32, copy=False)
-        elif config.keep_scores:
-            kept = _room(labels.shape, spec) if kept is None else kept
+        if kept is not None:
             kept[_all_channels(place)] = scores
+    if config.keep_scores and kept is None:  # a single plane's need no copy
+        kept = scores.astype(np.float32, copy=False)
     notes = (*arranged.notes, *chosen, *runner.notes, *_sampled(stats))
+    seen = labels if counted is None else labels[counted]
     seconds = time.perf_counter() - began
-    return Prediction(labels, kept, _summary(labels, spec, stats, notes, seconds))
+    return Prediction(labels, kept, _summary(seen, spec, stats, notes, seconds))
 
 
 def _sampled(stats: Statistics) -> tuple[str, ...]:
@@ -197,7 +197,7 @@ def _summary(
         present = np.count_nonzero(np.bincount(labels.ravel()))
         found = f"{present} of {spec.architecture.out_channels} classes"
     else:
-        count = int(labels.max(initial=0))
+        count = np.count_nonzero(fastremap.unique(labels))
         found = f"{count:,} object{'' if count == 1 else 's'}"
     said = [f"{found} in {seconds:.1f} s", *notes]
     if stats.constant:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from math import prod
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +20,7 @@ from napari_unet.engine.device import (
 from napari_unet.engine.inference import Frame, Inference
 from napari_unet.engine.lazy import check_finite, is_lazy, read
 from napari_unet.engine.normalize import normalize
+from napari_unet.engine.seams import LARGEST
 from napari_unet.engine.tiles import plan, round_up
 from napari_unet.engine.turns import turns
 from napari_unet.errors import DeviceError
@@ -42,7 +44,6 @@ CORES = {
         (64, 2048), (32, 1024)),
     3: ((256, 2**20), (128, 2**18), (96, 2**17), (64, 2**15), (32, 2**13)),
 }  # fmt: skip
-LARGEST = 2**24  # pixels of a region whose scores are kept in full precision
 CORE_OF_PROGRAM = {2: 512, 3: 96}  # has to read its halo each time
 
 
@@ -107,7 +108,9 @@ class TileRunner:
         shape = (self._spec.architecture.out_channels, *extent)
         small = len(self._turns) == 1 and self._network.local and prod(extent) > LARGEST
         total = np.zeros(shape, np.float16 if small else np.float32)
-        with _Reader(plane, self._stats) as reader:
+        with ExitStack() as stack:
+            stack.callback(self.release)  # also when it is cancelled
+            reader = stack.enter_context(_Reader(plane, self._stats))
             for turn in self._turns:
                 many = len(self._turns) > 1
                 frame = Frame(self._inference, plane.shape[1:], turn if many else None)

@@ -61,9 +61,6 @@ class Turn:
         return x.transpose(-1, -2) if self.swap else x
 
 
-AS_IT_IS = (Turn(),)
-
-
 def turns(dims: int, *, flips: bool, rotations: bool) -> tuple[Turn, ...]:
     """Return the ways to lay an image, the first as it is.
 
@@ -81,4 +78,4 @@ def turns(dims: int, *, flips: bool, rotations: bool) -> tuple[Turn, ...]:
     if rotations:
         quarters = (False, ()), (True, (-1,)), (False, (-2, -1)), (True, (-2,))
         return tuple(Turn(swap, f) for swap, f in quarters)
-    return AS_IT_IS
+    return (Turn(),)
