@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from napari_unet.engine.builder import Builder
@@ -81,6 +82,31 @@ def test_a_part_of_the_middle_reads_less_than_core_and_halo() -> None:
     )
     for start, stop in window.read:
         assert side < stop - start <= side + 2 * halo
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 16])
+@pytest.mark.parametrize("depth", [1, 8])
+def test_low_bands_are_exact_where_layers_skip_some(rows: int, depth: int) -> None:
+    b = Builder(2, 1, None)
+    x = b.activation(b.conv(0, "a", 3, 3))
+    fine = x
+    for number in range(depth):  # looks further ahead, the deeper it is
+        fine = b.activation(b.conv(fine, f"fine{number}", 3, 3))
+    coarse = b.conv(x, "coarse", 3, 9, stride=4, padding=4)  # makes no row in most
+    coarse = b.upsample(b.activation(coarse), 4, mode="nearest")
+    b.conv(b.concat(fine, coarse), "head", 1, 1)
+    spec = ModelSpec(architecture=b.graph("t", (3,)), output="foreground")
+    model, image = new_model(spec), noise((1, 48, 32)) / 1000
+    inference = Inference(model, torch.float32)
+    frame = Frame(inference, (48, 32))
+    with torch.no_grad():
+        whole = model.scores(torch.from_numpy(image)[None])[0].numpy()
+    window, found = None, []
+    for start in range(0, 48, rows):
+        window = frame.window(((start, min(start + rows, 48)), (0, 32)), window)
+        read = tuple(slice(*span) for span in window.read)
+        found.append(inference.scores(image[(slice(None), *read)], window))
+    np.testing.assert_allclose(np.concatenate(found, axis=1), whole, atol=1e-5)
 
 
 def test_networks_that_look_beyond_the_border_are_not_cropped() -> None:

@@ -141,9 +141,10 @@ class Stream:
         out = torch.empty(
             size, dtype=like.dtype, device=like.device, memory_format=layout
         )
-        if kept:
-            last = self._held[value][-1]
-            out.narrow(2, 0, kept).copy_(last.part(last.stop - kept, last.stop))
+        row = 0
+        for piece in self._last_rows(value, kept):
+            out.narrow(2, row, piece.shape[2]).copy_(piece)
+            row += piece.shape[2]
         return out
 
     def _joined_from(self, value: int, cropped: Cropped) -> int:
@@ -174,15 +175,29 @@ class Stream:
         """Return what a node reads of an input, in pieces along the first axis."""
         (start, stop), *others = (cut.inputs[place] for cut in cuts)
         base = cropped.needed[value][0][0]
-        start, stop = start + base, stop + base
+        rows = self._between(value, start + base, stop + base)
+        return [_part(piece, others, axis=3) for piece in rows]
+
+    def _between(self, value: int, start: int, stop: int) -> list[Tensor]:
+        """Return the rows of a value from one to another, in as few pieces as can be.
+
+        The last piece often begins with rows of those before it.
+        """
         found = []
         held = self._held[value]
         for rows in held[-1:] if held[-1].start <= start else held:
             first, end = max(start, rows.start), min(stop, rows.stop)
             if first < end:
-                found.append(_part(rows.part(first, end), others, axis=3))
+                found.append(rows.part(first, end))
                 start = end
         return found
+
+    def _last_rows(self, value: int, many: int) -> list[Tensor]:
+        """Return the last rows of a value, in pieces."""
+        if not many:
+            return []
+        stop = self._held[value][-1].stop
+        return self._between(value, stop - many, stop)
 
     def _is_spare(self, value: int, cropped: Cropped) -> bool:
         """Tell whether a layer may write into its input."""
@@ -194,8 +209,7 @@ class Stream:
         first = cropped.new(value)[0]
         kept = first - self._joined_from(value, cropped)
         if kept:
-            last = self._held[value][-1]
-            made = torch.cat([last.part(first - kept, first), made], dim=2)
+            made = torch.cat([*self._last_rows(value, kept), made], dim=2)
         self._hold(value, first - kept, made)
 
     def _hold(self, value: int, start: int, content: Tensor) -> None:
