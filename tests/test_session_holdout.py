@@ -151,7 +151,7 @@ def test_training_and_scoring_take_whole_objects_and_share_none() -> None:
     snapshot = opened.corrections.snapshot()
     supervised = snapshot.supervised()
     learnt, held = role_masks(
-        opened.roles, supervised, snapshot.plane, 2, session.reach()
+        opened.roles, supervised, snapshot.window, 2, session.reach()
     )
     np.testing.assert_array_equal(learnt | held, supervised)
     assert np.unique(snapshot.labels[learnt]).tolist() == [0, 1, 2]

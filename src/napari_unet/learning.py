@@ -81,7 +81,7 @@ class Part:
 
         its = self.snapshot
         learnt, held_out = role_masks(
-            self.roles, its.supervised(), its.plane, its.dims, self.reach
+            self.roles, its.supervised(), its.window, its.dims, self.reach
         )
         image = np.asarray(self.image)
         return Example(

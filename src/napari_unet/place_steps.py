@@ -165,9 +165,9 @@ class _Surveyor:
         stats = statistics(picture, spec.normalization)
         self._pictures[part.number] = picture, stats
         for piece in part.pieces:
-            scores = kept_in(part.kept, piece.plane)
+            scores = kept_in(part.kept, piece.window)
             if scores is None:
-                scores = yield from self._predicted(arranged.image, part, piece.plane)
+                scores = yield from self._predicted(arranged.image, part, piece.window)
             self._survey(part.number, piece, scores)
             yield self._step()
 
@@ -193,7 +193,7 @@ class _Surveyor:
         from napari_unet.engine.uncertainty import survey
 
         dims = self.model.spec.architecture.dims
-        window, extent = piece.plane, shape_of(piece.plane)[-dims:]
+        window, extent = piece.window, shape_of(piece.window)[-dims:]
         scores = scores.reshape(len(scores), *extent)
         grid = grid_over(extent)
         seen = self._normalised(number, window).reshape(-1, *extent)
@@ -272,7 +272,7 @@ def told_of(
     place: Snapshot, scores: NDArray[Any], spec: ModelSpec, config: PredictConfig
 ) -> tuple[float, float]:
     """Return the same as ``told`` for a single place."""
-    extent = shape_of(place.plane)[-spec.architecture.dims :]
+    extent = shape_of(place.window)[-spec.architecture.dims :]
     whole = Grid(tuple(np.array([0, length]) for length in extent))
     scores = scores.reshape(len(scores), *extent)
     (known,), (mistaken,) = told(place, scores, spec, config, whole)

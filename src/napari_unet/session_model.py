@@ -290,7 +290,7 @@ class ModelSession:
         ----------
         one, other : numbers of the versions
         view : where and how; ``compared`` tells the result
-        corrected : the planes in which the view lies, with what is corrected there
+        corrected : what holds the view, with what is corrected there
 
         Raises
         ------

@@ -307,7 +307,7 @@ def compare_on(
     ----------
     one, other : number and model of a version
     view : where
-    corrected : the planes in which the view lies; None: nothing is corrected there
+    corrected : what holds the view; None: nothing is corrected there
     """
     from napari_unet.engine.compare import Truth, compare
 
@@ -315,7 +315,7 @@ def compare_on(
     second = yield from _turn(preview_of(*other, view), 1)
     truth = None
     if corrected is not None:
-        here = relative(view.region, corrected.plane)
+        here = relative(view.region, corrected.window)
         truth = Truth(corrected.labels[here], corrected.supervised()[here])
     comparison = compare(
         (first.number, second.number), first.labels, second.labels,

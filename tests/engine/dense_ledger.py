@@ -168,7 +168,7 @@ class DenseLedger:
         return True
 
     def _predict_objects(self, placed: Labels, fixed: Mask, region: Window) -> None:
-        asked = np.isin(self.labels, self.labels[region])
+        asked = self._reaching(region)
         self.labels[~fixed & asked] = 0
         free = ~fixed & (self.labels == 0)
         for label in np.unique(placed[region][placed[region] > 0]):
@@ -178,6 +178,15 @@ class DenseLedger:
             if enough and ((left == whole).all() or self.pieces(left) == 1):
                 self.labels[left] = self.next_label
                 self.next_label += 1
+
+    def _reaching(self, region: Window) -> Mask:
+        """Return the pieces of objects that reach into a region."""
+        found, inside = np.zeros(self.labels.shape, bool), self._inside(region)
+        near = self._neighbours(self.dims)
+        for label in np.unique(self.labels[region][self.labels[region] > 0]):
+            pieces, _ = ndimage.label(self.labels == label, near)
+            found |= (pieces > 0) & np.isin(pieces, pieces[inside])
+        return found
 
     # -- looking
 
@@ -193,17 +202,18 @@ class DenseLedger:
 
     def pieces(self, mask: Mask) -> int:
         """Count the pieces, connected through faces inside of planes (volumes)."""
-        return int(ndimage.label(mask, self._faces())[1])
+        return int(ndimage.label(mask, self._neighbours(1))[1])
 
     def _grown(self, mask: Mask) -> Mask:
-        grown: Mask = ndimage.binary_dilation(mask, self._faces(), iterations=2)
+        grown: Mask = ndimage.binary_dilation(mask, self._neighbours(1), iterations=2)
         return grown & ~mask
 
-    def _faces(self) -> Mask:
-        faces = np.zeros((3,) * self.labels.ndim, bool)
+    def _neighbours(self, connectivity: int) -> Mask:
+        """Return a pixel's neighbours inside of planes (volumes); 1: through faces."""
+        found = np.zeros((3,) * self.labels.ndim, bool)
         middle = (1,) * (self.labels.ndim - self.dims)
-        faces[middle] = ndimage.generate_binary_structure(self.dims, 1)
-        return faces
+        found[middle] = ndimage.generate_binary_structure(self.dims, connectivity)
+        return found
 
     def _inside(self, window: Window) -> Mask:
         inside = np.zeros(self.labels.shape, bool)

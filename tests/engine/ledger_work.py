@@ -12,6 +12,7 @@ from ledger_lots import Lots
 from scipy import ndimage
 
 from napari_unet.engine import history, tools
+from napari_unet.engine.blocks import relative
 from napari_unet.engine.corrections import Corrections
 from napari_unet.engine.protect import IGNORED
 from napari_unet.errors import LabelsError
@@ -286,11 +287,11 @@ class Work(Lots):
 
     def check_protection(self, window: Region) -> None:
         shot, planes = self.ledger.snapshot(window), self.model.planes(window)
-        assert shot.plane == planes
-        protected, supervised = shot.protected(), shot.supervised()
-        np.testing.assert_array_equal(protected, self.model.protected(planes))
-        np.testing.assert_array_equal(supervised, self.model.supervised(planes))
-        ignored = self.model.state[planes] >= IGNORED
+        here, there = relative(window, shot.window), relative(window, planes)
+        protected, supervised = shot.protected()[here], shot.supervised()[here]
+        np.testing.assert_array_equal(protected, self.model.protected(planes)[there])
+        np.testing.assert_array_equal(supervised, self.model.supervised(planes)[there])
+        ignored = self.model.state[window] >= IGNORED
         assert protected[ignored].all()
         assert not supervised[ignored].any()
 

@@ -276,6 +276,55 @@ def test_a_stale_merge_is_refused() -> None:
         corrections.put(merged)
 
 
+def bars(shape: tuple[int, int] = (1024, 1024)) -> Corrections:
+    """Labels with one long object, one in two pieces, and small ones around."""
+    labels = discs((500, 500, 8), (500, 560, 8), shape=shape)
+    labels[520:524, 100:900] = 3
+    labels[480:490, 505:540] = 4
+    labels[900:910, 900:910] = 4
+    return Corrections(labels)
+
+
+def test_a_snapshot_is_as_small_as_what_is_asked_for() -> None:
+    window = (slice(480, 520), slice(480, 520))
+    small = bars().snapshot(window).window
+    assert all(s.stop - s.start <= 40 + 2 * 66 for s in small)
+
+
+def test_a_snapshot_holds_the_whole_of_a_long_object() -> None:
+    corrections = bars()
+    window = (slice(500, 530), slice(480, 520))
+    snapshot = corrections.snapshot(window)
+    assert (snapshot.labels == 3).sum() == 4 * 800
+    corrections.merge(np.zeros((30, 40), np.int32), window)
+    assert not (corrections.labels == 3).any()
+    assert (corrections.labels == 2).any()
+
+
+def test_a_piece_far_from_what_is_asked_for_stays() -> None:
+    corrections = bars()
+    corrections.merge(np.zeros((40, 40), np.int32), (slice(470, 510), slice(500, 540)))
+    assert not corrections.labels[480:490, 505:540].any()
+    assert (corrections.labels[900:910, 900:910] == 4).all()
+
+
+def test_an_object_that_is_marked_far_away_is_protected_here_too() -> None:
+    corrections = bars()
+    corrections.accept((slice(900, 905), slice(900, 905)))
+    window = (slice(470, 510), slice(480, 520))
+    snapshot = corrections.snapshot(window)
+    here = snapshot.labels == 4
+    assert here.any()
+    assert snapshot.protected()[here].all()
+    assert snapshot.supervised()[here].all()
+    corrections.merge(np.zeros((40, 40), np.int32), window)
+    assert (corrections.labels[480:490, 505:540] == 4).all()
+    corrections.ignore((slice(900, 905), slice(900, 905)))
+    snapshot = corrections.snapshot(window)
+    assert snapshot.protected()[snapshot.labels == 4].all()
+    assert not snapshot.supervised().any()
+
+
 def test_numbers_that_end_are_told_of_before_they_turn_negative() -> None:
     corrections = Corrections(np.zeros(SHAPE, np.int32))
     stroke(corrections, (slice(5, 9), slice(5, 9)), 2**31 - 2)

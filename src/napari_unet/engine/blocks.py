@@ -133,7 +133,7 @@ class SparseArray:
     def __getitem__(self, key: Any) -> Any:
         region, squeezed = self._region(key)
         found = np.zeros(shape_of(region), self.dtype)
-        for place in self._kept_in(region):
+        for place in self.written_in(region):
             block = window_of(place, self.shape)
             piece = common(region, block)
             found[relative(piece, region)] = self._blocks[place][relative(piece, block)]
@@ -176,8 +176,8 @@ class SparseArray:
                 squeezed.append(0)
         return tuple(region), tuple(squeezed)
 
-    def _kept_in(self, region: Region) -> list[Key]:
-        """Return the written blocks that a region reaches into."""
+    def written_in(self, region: Region) -> list[Key]:
+        """Return the blocks that hold something and that a region reaches into."""
         count = np.prod([max(n, 1) for n in shape_of(region)], dtype=np.int64)
         if count < len(self._blocks) * BLOCK * BLOCK:
             return [key for key in keys_in(region) if key in self._blocks]

@@ -19,7 +19,14 @@ from napari_unet.engine.blocks import SparseArray, bounded, everything, keys_in,
 from napari_unet.engine.edits import changed_windows, edit_patches
 from napari_unet.engine.history import PREDICTION, HandWork, History, Record, Step
 from napari_unet.engine.patches import fill, marking
-from napari_unet.engine.protect import ACCEPTED, EDITED, IGNORED, UNTOUCHED, Snapshot
+from napari_unet.engine.protect import (
+    ACCEPTED,
+    EDITED,
+    IGNORED,
+    UNTOUCHED,
+    Snapshot,
+    whole_objects,
+)
 from napari_unet.engine.tally import Tallies
 from napari_unet.engine.visits import Visits
 from napari_unet.engine.writes import tracked
@@ -314,19 +321,25 @@ class Corrections:
         return self.snapshot().protected()
 
     def snapshot(self, window: Region | None = None) -> Snapshot:
-        """Return a copy of the planes or volumes in which a window lies.
+        """Return a copy of a window, and of the whole of the objects in it.
+
+        It costs as much as the window, however large the labels are.
 
         Parameters
         ----------
         window : slices over the labels' axes; None: everything
         """
+        window = bounded(window or everything(self.shape), self.shape)
+        part = window
+        if self.instances:
+            part = whole_objects(self.labels, window, self.dims)
+        self.commit(within=part)
         flat = len(self.shape) - self.dims
-        wanted = window or everything(self.shape)
-        plane = bounded((*wanted[:flat], *everything(self.shape)[flat:]), self.shape)
-        self.commit(within=plane)
+        planes = (*part[:flat], *everything(self.shape)[flat:])
         return Snapshot(
-            plane, np.array(self.labels.now(plane)), self.state[plane],
+            part, np.array(self.labels.now(part)), self.state[part],
             self.dims, self.instances, self._next, self.revision,
+            *self._tallies.marked_in(planes),
         )  # fmt: skip
 
     def merge(

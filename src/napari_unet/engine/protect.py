@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import cc3d
@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 
     from napari_unet.engine.blocks import Region
     from napari_unet.engine.patches import Patch
+    from napari_unet.engine.writes import Tracked
 
 UNTOUCHED, EDITED, ACCEPTED = 0, 1, 2
 IGNORED = 4  # added to what a pixel was before
 HIGHEST = 2**31 - 1  # label that int32 holds
 RIM = 2  # pixels of background around a corrected object
+STEP = 64  # pixels by which a window is widened at first, to hold objects whole
+
+
+def _nothing() -> NDArray[np.int32]:
+    return np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -43,26 +49,31 @@ class Merged:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Whole planes (volumes) of a layer under correction, at one moment.
+    """A part of a layer under correction, at one moment.
 
     Attributes
     ----------
-    plane : where in the layer
+    window : where in the layer; objects that reach into what was asked for lie in it
+        whole
     labels : int32
     state : uint8, UNTOUCHED or a mark of the user
     dims : 2 when objects are flat, 3 for volumes
     instances : whether values are objects or classes
     first : lowest id above every id ever used
     revision : of the layer at that moment
+    marked : objects that the user marked, also beyond the window, in its planes
+    learnt : those of them that are edited or accepted, not only ignored
     """
 
-    plane: Region
+    window: Region
     labels: NDArray[np.int32]
     state: NDArray[np.uint8]
     dims: int
     instances: bool
     first: int
     revision: int
+    marked: NDArray[np.int32] = field(default_factory=_nothing)
+    learnt: NDArray[np.int32] = field(default_factory=_nothing)
 
     def protected(self) -> NDArray[np.bool_]:
         """Return what no prediction may change.
@@ -70,7 +81,7 @@ class Snapshot:
         Edited, accepted and ignored pixels; with objects, the whole of every object
         that has such a pixel, and the background around it.
         """
-        return self._whole(self.state != UNTOUCHED)
+        return self._whole(self.state != UNTOUCHED, self.marked)
 
     def supervised(self) -> NDArray[np.bool_]:
         """Return what training learns from: what is protected, but for what is ignored.
@@ -78,14 +89,22 @@ class Snapshot:
         An object of which only ignored pixels are marked is not learnt from either.
         """
         marked = (self.state == EDITED) | (self.state == ACCEPTED)
-        counted: NDArray[np.bool_] = self._whole(marked) & (self.state < IGNORED)
+        counted: NDArray[np.bool_] = self._whole(marked, self.learnt) & (
+            self.state < IGNORED
+        )
         return counted
 
-    def _whole(self, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return marked pixels, with objects widened to whole ones and their rim."""
-        if not self.instances or not marked.any():
+    def _whole(
+        self, marked: NDArray[np.bool_], beyond: NDArray[np.int32]
+    ) -> NDArray[np.bool_]:
+        """Return marked pixels, with objects widened to whole ones and their rim.
+
+        Some of the objects may be marked ``beyond`` the window only.
+        """
+        if not self.instances or not (marked.any() or beyond.any()):
             return marked
-        whole = members(self.labels, np.unique(self.labels[marked]))
+        objects = np.union1d(fastremap.unique(self.labels[marked]), beyond)
+        whole = members(self.labels, objects)
         around = rim(whole, self.dims) & (self.labels == 0)
         return np.asarray(marked | whole | around)
 
@@ -100,44 +119,73 @@ class Snapshot:
         predicted : labels of ``window``; objects are renumbered above every id ever
             used, one that protected pixels would cut in pieces or of which they take
             more than half is dropped
-        window : slices over the layer's axes, inside this snapshot's planes
+        window : slices over the layer's axes, inside this snapshot's window
         region : the part of the window that was asked for; objects that do not touch it
             stay, those that do are replaced as a whole. None: the window
         within : bool, which pixels of the region were asked for, in a shape that goes
             with the region's; None: all
         """
-        inner = relative(region or window, self.plane)
-        part = self._around(relative(window, self.plane), inner)
-        labels = self.labels[part]
-        placed = np.zeros(labels.shape, np.int32)
-        placed[relative(relative(window, self.plane), part)] = predicted
-        asked = np.zeros(labels.shape, bool)
-        asked[relative(inner, part)] = True if within is None else within
-        merge = merge_instances if self.instances else merge_classes
-        merged = merge(labels, self.protected()[part], placed, asked, self.first)
-        where = tuple(
-            slice(p.start + s.start, p.start + s.stop)
-            for p, s in zip(self.plane, part, strict=True)
-        )
-        patches = patches_between(where, labels, merged)
+        placed = np.zeros(self.labels.shape, np.int32)
+        placed[relative(window, self.window)] = predicted
+        asked = np.zeros(self.labels.shape, bool)
+        inner = relative(region or window, self.window)
+        asked[inner] = True if within is None else within
+        protected = self.protected()
+        if self.instances:
+            moved = replaced(self.labels, asked, self.dims)
+            merged = merge_instances(
+                self.labels, protected, placed, asked, moved, self.first
+            )
+        else:
+            merged = np.where(asked & ~protected, placed, self.labels)
+        patches = patches_between(self.window, self.labels, merged)
         return Merged(patches, int(merged.max(initial=0)), self.revision)
 
-    def _around(self, window: Region, region: Region) -> Region:
-        """Return a window widened until objects that touch a region lie in it whole.
 
-        Nothing else is changed by a prediction of the region. All in pixels of this
-        snapshot.
-        """
-        touched = fastremap.unique(self.labels[region])
-        if not self.instances or not touched.any():
-            return window
-        mask = members(self.labels, touched)
-        wide = []
-        for axis, s in enumerate(window):
-            others = tuple(other for other in range(mask.ndim) if other != axis)
-            found = np.flatnonzero(mask.any(axis=others))
-            wide.append(slice(min(s.start, found[0]), max(s.stop, found[-1] + 1)))
-        return tuple(wide)
+def whole_objects(labels: Tracked, window: Region, dims: int) -> Region:
+    """Return a window widened until the objects in it lie in it whole, with a rim.
+
+    Pieces of an object that are apart from it may lie beyond.
+
+    Parameters
+    ----------
+    labels : of the whole layer
+    window : slices with numbers over its axes
+    dims : 2 when objects are flat, 3 for volumes
+    """
+    inside = fastremap.unique(labels.now(window))
+    inside = inside[inside != 0]
+    wide, step = list(near(window, labels.shape, dims)[0]), STEP
+    while inside.size:
+        ends = [
+            (axis, end)
+            for axis in range(len(window) - dims, len(window))
+            for end in (-1, 1)
+            if _reaches(labels, tuple(wide), (axis, end), inside)
+        ]
+        if not ends:
+            break
+        for axis, end in ends:
+            start, stop = wide[axis].start, wide[axis].stop
+            if end < 0:
+                wide[axis] = slice(max(start - step, 0), stop)
+            else:
+                wide[axis] = slice(start, min(stop + step, labels.shape[axis]))
+        step *= 2
+    return tuple(wide)
+
+
+def _reaches(
+    labels: Tracked, window: Region, side: tuple[int, int], objects: NDArray[np.int32]
+) -> bool:
+    """Tell whether some of the objects lie at one side of a window, and may go on."""
+    axis, end = side
+    edge = window[axis].stop if end > 0 else window[axis].start
+    if edge == (labels.shape[axis] if end > 0 else 0):
+        return False
+    last = slice(edge - 1, edge) if end > 0 else slice(edge, edge + 1)
+    face = labels.now((*window[:axis], last, *window[axis + 1 :]))
+    return bool(np.isin(face, objects).any())
 
 
 def members(labels: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
@@ -151,7 +199,7 @@ def members(labels: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
         return found
     table = np.zeros(highest + 1, bool)
     table[wanted[wanted <= highest]] = True
-    return np.asarray(table[labels])
+    return table.take(labels)
 
 
 def near(window: Region, shape: tuple[int, ...], dims: int) -> tuple[Region, Region]:
@@ -178,28 +226,48 @@ def rim(mask: NDArray[np.bool_], dims: int) -> NDArray[np.bool_]:
     return grown & ~mask
 
 
-def merge_classes(
-    current: NDArray[np.int32], protected: NDArray[np.bool_],
-    predicted: NDArray[np.int32], asked: NDArray[np.bool_], first: int,
-) -> NDArray[np.int32]:  # fmt: skip
-    """Return the labels with the predicted classes where asked for and unprotected."""
-    del first  # classes are not renumbered
-    return np.where(asked & ~protected, predicted, current)
+def replaced(
+    labels: NDArray[np.int32], asked: NDArray[np.bool_], dims: int
+) -> NDArray[np.bool_]:
+    """Return where the objects lie that reach into what was asked for.
+
+    Of an object in several pieces, only those that reach into it.
+
+    Parameters
+    ----------
+    labels, asked : alike, of a window in which such objects lie whole
+    dims : 2 when objects are flat, 3 for volumes
+    """
+    touched = fastremap.unique(labels[asked])
+    found = members(labels, touched)
+    out = found & ~asked
+    if not out.any():
+        return found
+    shape = (-1, *labels.shape[labels.ndim - dims :])
+    some = members(labels, fastremap.unique(labels[out]))  # all but what lies inside
+    found &= ~some
+    planes = (some.reshape(shape), labels.reshape(shape), asked.reshape(shape))
+    connectivity = {2: 8, 3: 26}[dims]
+    for whole, where, plane, there in zip(found.reshape(shape), *planes, strict=True):
+        pieces = cc3d.connected_components(plane * where, connectivity=connectivity)
+        whole |= members(pieces, fastremap.unique(pieces[there]))
+    return found
 
 
 def merge_instances(
     current: NDArray[np.int32], protected: NDArray[np.bool_],
-    predicted: NDArray[np.int32], asked: NDArray[np.bool_], first: int,
+    predicted: NDArray[np.int32], asked: NDArray[np.bool_],
+    moved: NDArray[np.bool_], first: int,
 ) -> NDArray[np.int32]:  # fmt: skip
     """Return the labels with the predicted objects, whole or not at all.
 
     Parameters
     ----------
-    current, predicted : labels of whole planes or volumes
+    current, predicted : labels of a window in which objects lie whole
     protected : like labels, bool; these pixels keep their value
-    asked : like labels, bool, what was asked for; current objects outside of it stay,
-        predicted objects outside of it are left out, those that touch it are placed as
-        a whole
+    asked : like labels, bool, what was asked for; predicted objects outside of it are
+        left out, those that touch it are placed as a whole
+    moved : like labels, bool, the current objects that make room
     first : the lowest id that may be given
 
     Raises
@@ -207,11 +275,10 @@ def merge_instances(
     LabelsError
         If int32 has no numbers left.
     """
-    replaced = fastremap.unique(current[asked])
-    fixed = protected | ((current != 0) & ~members(current, replaced))
+    fixed = protected | ((current != 0) & ~moved)
     wanted = fastremap.unique(predicted[asked])
-    predicted = np.where(members(predicted, wanted), predicted, 0)
-    rest = np.where(fixed, 0, predicted)
+    predicted = predicted * members(predicted, wanted)
+    rest = predicted * ~fixed
     keep = _survivors(predicted, rest)
     if first + np.count_nonzero(keep) - 1 > HIGHEST:
         raise LabelsError(
@@ -219,7 +286,9 @@ def merge_instances(
             f"{HIGHEST + 1}: predict into a new labels layer."
         )
     numbers = np.where(keep, np.cumsum(keep) + first - 1, 0).astype(np.int32)
-    return np.where(fixed, current, numbers[rest])
+    merged = numbers.take(rest)
+    np.copyto(merged, current, where=fixed)
+    return merged
 
 
 def _survivors(

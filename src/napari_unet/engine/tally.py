@@ -62,10 +62,32 @@ class Tallies:
     def total(self) -> Tally:
         """Return the sum of all blocks; an object in several counts once."""
         for key in self._state.written():
-            if key not in self._counts:
-                self._counts[key] = self._count(key)
+            self._count_of(key)
         edited, accepted = self._sum(EDITED), self._sum(ACCEPTED)
         return Tally(*edited, *accepted, self._sum(IGNORED)[1])
+
+    def marked_in(self, region: Region) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return which objects have a marked pixel in a region's blocks.
+
+        First those of edited, accepted or ignored ones, then those of edited or
+        accepted ones only; 0 may be among them.
+        """
+        keys = self._state.written_in(region)
+        learnt = self._objects_in(keys, (EDITED, ACCEPTED))
+        ignored = self._objects_in(keys, (IGNORED,))
+        return np.union1d(learnt, ignored), learnt
+
+    def _objects_in(
+        self, keys: list[Key], states: tuple[int, ...]
+    ) -> NDArray[np.int32]:
+        found = [self._count_of(key)[state].objects for key in keys for state in states]
+        return np.unique(np.concatenate([np.zeros(0, np.int32), *found]))
+
+    def _count_of(self, key: Key) -> dict[int, _Count]:
+        """Return the counts of a block, counted anew where it changed."""
+        if key not in self._counts:
+            self._counts[key] = self._count(key)
+        return self._counts[key]
 
     def _count(self, key: Key) -> dict[int, _Count]:
         window = window_of(key, self._labels.shape)
