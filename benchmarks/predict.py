@@ -237,7 +237,10 @@ def predicted(model: Model, image: NDArray[Any], precision: str) -> NDArray[np.f
     stats = statistics(image[None], model.spec.normalization)
     config = PredictConfig.model_validate({"precision": precision})
     region = tuple(slice(0, n) for n in image.shape)
-    return drain(TileRunner(model, stats, config, 1).scores(image[None], region))
+    runner = TileRunner(model, stats, config, 1)
+    looks = runner.looks(region, several=False, spread=False)
+    drain(runner.look(image[None], region, looks))
+    return looks.mean()
 
 
 if __name__ == "__main__":

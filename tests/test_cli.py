@@ -204,6 +204,32 @@ def test_predict_writes_one_file_equal_to_the_python_call(
     assert (one["output"], one["objects"]) == (str(out), expected.labels.max())
 
 
+def test_an_ensemble_and_its_uncertainty_equal_the_python_call(
+    tiny: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from napari_unet import PredictConfig, predict
+
+    image, out = pairs / "images" / "n0.png", tmp_path / "labels.tif"
+    other = save_model(new_model(load_model(tiny).spec, 7), tmp_path / "b.safetensors")
+    ask = ("predict", tiny, image, "-o", out, "--precision", "float32")
+
+    answer(capsys, *ask, "--ensemble", other, "--uncertainty")
+
+    config = PredictConfig(precision="float32", uncertainty=True)
+    partners = [load_model(other)]
+    expected = predict(
+        load_model(tiny), iio.imread(image), config=config, partners=partners
+    )
+    np.testing.assert_array_equal(tifffile.imread(out), expected.labels)
+    found = tifffile.imread(tmp_path / "labels_uncertainty.tif")
+    np.testing.assert_array_equal(found, expected.uncertainty)
+    out.unlink()
+    message = refused(capsys, *ask, "--tta", "--uncertainty")
+    assert "labels_uncertainty.tif is there already" in message
+    message = refused(capsys, *ask, "--uncertainty", "--overwrite")
+    assert "there is only one" in message
+
+
 def test_predict_fills_a_folder_with_one_file_per_image(
     tiny: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

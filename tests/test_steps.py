@@ -37,7 +37,7 @@ def drain(steps) -> tuple[list[object], object]:
 
 def predict(image: OpenImage) -> Predicted:
     steps = predict_into(
-        tiny_model(), image, KEEP, Asked(WHOLE, None, WHOLE),
+        (tiny_model(),), image, KEEP, Asked(WHOLE, None, WHOLE),
         image.corrections.snapshot(WHOLE),
     )  # fmt: skip
     return drain(steps)[1]  # type: ignore[return-value]
@@ -46,7 +46,7 @@ def predict(image: OpenImage) -> Predicted:
 def test_a_prediction_reports_tiles_and_leaves_the_layer_alone() -> None:
     image = opened()
     steps = predict_into(
-        tiny_model(), image, KEEP, Asked(WHOLE, None, WHOLE),
+        (tiny_model(),), image, KEEP, Asked(WHOLE, None, WHOLE),
         image.corrections.snapshot(WHOLE),
     )  # fmt: skip
     events, predicted = drain(steps)

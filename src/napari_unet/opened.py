@@ -57,6 +57,20 @@ class KeptScores:
 
 
 @dataclass(frozen=True)
+class UncertaintyMap:
+    """How far several looks at a part of an image are apart.
+
+    Attributes
+    ----------
+    region : slices over the axes of the labels
+    values : float32, of the region; see ``Prediction.uncertainty``
+    """
+
+    region: Region
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class ImageSource:
     """Where an image is from, so that a project can ask for it again.
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from psygnal import Signal
+
 from napari_unet.engine.blocks import bounded, everything
 from napari_unet.engine.config import PredictConfig
 from napari_unet.handover import provenance_of, write_masks, write_pairs
@@ -16,6 +18,7 @@ from napari_unet.opened import (
     with_context,
 )
 from napari_unet.session_finetune import FinetuneSession
+from napari_unet.session_model import interrupt_all
 from napari_unet.session_progress import ProgressSession
 from napari_unet.session_tools import ToolSession
 from napari_unet.steps import (
@@ -44,6 +47,8 @@ MOST_MERGES = 3  # in the worker, of one prediction; then it is put in at once
 
 class Session(ToolSession, ProgressSession, FinetuneSession):
     """The model, the images and the jobs. All methods are for the main thread."""
+
+    uncertainty_found = Signal(object, object)  # OpenImage, UncertaintyMap
 
     # -- images
 
@@ -118,13 +123,14 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         window = with_context(region, shape, model.spec.architecture.dims)
         snapshot = opened.corrections.snapshot(window)
         asked = Asked(region, within, window)
-        steps = predict_into(model, opened, config, asked, snapshot)
+        models = (model, *self.partners)
+        steps = predict_into(models, opened, config, asked, snapshot)
         return Job(
             f"Predicting {opened.name}", steps, 0,
             lambda predicted: self._take_prediction(
                 opened, replace(predicted, version=number), then=then
             ),
-            interrupt=model.network.interrupt,
+            interrupt=lambda: interrupt_all(models),
         )  # fmt: skip
 
     def _take_prediction(
@@ -145,6 +151,8 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         self._note_prediction(opened, predicted.region, predicted.version)
         opened.kept, opened.summary = predicted.kept, predicted.summary
         self.labels_changed.emit(opened, changed)
+        if predicted.uncertainty is not None:
+            self.uncertainty_found.emit(opened, predicted.uncertainty)
         return None if then is None else then()
 
     def _merge_again(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
+from napari_unet.engine.looks import check_alike
 from napari_unet.errors import UnetError
 from napari_unet.formats.interrupt import Interrupt
 from napari_unet.jobs import Job
@@ -22,7 +23,7 @@ from napari_unet.steps import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from napari_unet.engine.finetune import FinetuneResult
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
     from napari_unet.steps import Compared, Preview, View
 
 
+def interrupt_all(models: Iterable[Model]) -> None:
+    """End a step of programs that others compute; see ``Job.interrupt``."""
+    for model in models:
+        model.network.interrupt()
+
+
 class ModelSession:
     """The model that is open and its versions; the base of Session."""
 
@@ -41,9 +48,11 @@ class ModelSession:
     look_changed = Signal()
     previewed = Signal(object)  # Preview
     compared = Signal(object)  # Compared
+    partners_changed = Signal()
 
     def __init__(self) -> None:
         self._state = OpenModel()
+        self.partners: tuple[Model, ...] = ()  # averaged with the model in use
 
     # -- model and versions
 
@@ -106,6 +115,33 @@ class ModelSession:
             lambda model: self.set_model(model, opening=opening),
             interrupt=interrupt.call,
         )  # fmt: skip
+
+    def add_partner_job(
+        self, path: str | Path, *, device: str = "auto", trust: bool = False
+    ) -> Job[Model]:
+        """Open a checkpoint whose scores are averaged with those of the model in use.
+
+        Raises
+        ------
+        UnetError
+            If no model is loaded; when it is accepted, if it gives other things.
+        """
+        self._state.model_of()
+        opening, interrupt = Opening(str(path), device, trust), Interrupt()
+        return Job(
+            f"Adding {path}", load_from(opening, interrupt), 1, self._take_partner,
+            interrupt=interrupt.call,
+        )  # fmt: skip
+
+    def _take_partner(self, partner: Model) -> None:
+        check_alike((self._state.model_of(), partner))
+        self.partners = (*self.partners, partner)
+        self.partners_changed.emit()
+
+    def drop_partners(self) -> None:
+        """Predict with the model in use alone."""
+        self.partners = ()
+        self.partners_changed.emit()
 
     # -- what is known of the model
 
@@ -308,14 +344,10 @@ class ModelSession:
         if corrected is not None and corrected.instances != kinds[0]:
             corrected = None
 
-        def interrupt() -> None:
-            for model in models:
-                model.network.interrupt()
-
         return Job(
             f"Comparing versions {one} and {other} on {view.name}",
             compare_on((one, models[0]), (other, models[1]), view, corrected), 0,
-            self.compared.emit, interrupt=interrupt,
+            self.compared.emit, interrupt=lambda: interrupt_all(models),
         )  # fmt: skip
 
     def _kind(self) -> tuple[int, bool]:

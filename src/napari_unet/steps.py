@@ -14,11 +14,16 @@ from napari_unet import zoo
 from napari_unet.engine.blocks import relative
 from napari_unet.engine.config import TileDone
 from napari_unet.errors import CheckpointError, ImageError
-from napari_unet.opened import KeptScores, shape_without_channels, with_context
+from napari_unet.opened import (
+    KeptScores,
+    UncertaintyMap,
+    shape_without_channels,
+    with_context,
+)
 from napari_unet.zoo_download import bioimageio_id, fetch_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -46,6 +51,7 @@ class Predicted:
     ``within`` tells which pixels of ``region`` were asked for; None: all.
     ``seconds`` is how long the network took, ``merges`` counts how often it was merged;
     ``version`` is that of the model, 0 where kept scores are only read in another way.
+    ``uncertainty`` is there where it was asked for.
     """
 
     merged: Merged
@@ -58,6 +64,7 @@ class Predicted:
     merges: int = 1
     version: int = 0
     within: NDArray[np.bool_] | None = None
+    uncertainty: UncertaintyMap | None = None
 
     def merged_into(self, snapshot: Snapshot) -> Predicted:
         """Return the same, merged into what is there by now."""
@@ -160,27 +167,33 @@ def check_tiling(
 
 
 def predict_into(
-    model: Model, opened: OpenImage, config: PredictConfig, asked: Asked,
+    models: Sequence[Model], opened: OpenImage, config: PredictConfig, asked: Asked,
     snapshot: Snapshot,
 ) -> Generator[Any, None, Predicted]:  # fmt: skip
-    """Predict a window and merge what was asked for into the snapshot."""
+    """Predict a window and merge what was asked for into the snapshot.
+
+    The scores of several models are averaged.
+    """
     from napari_unet.engine.predict import predict_steps
 
     window, region, within = asked.window, asked.region, asked.within
     began = time.monotonic()
     prediction = yield from predict_steps(
-        model, opened.image, axes=opened.axes, config=config, region=window,
-        counted=_asked_pixels(asked),
+        models[0], opened.image, axes=opened.axes, config=config, region=window,
+        counted=_asked_pixels(asked), partners=models[1:],
     )  # fmt: skip
     seconds = time.monotonic() - began
     merged = snapshot.merge(prediction.labels, window, region, within)
     kept = None
     if prediction.scores is not None and prediction.scores.nbytes <= 2 * KEPT_BYTES:
         scores = prediction.scores.astype(np.float16)
-        kept = KeptScores(scores, model.spec, window, region, within)
+        kept = KeptScores(scores, models[0].spec, window, region, within)
+    apart, doubt = prediction.uncertainty, None
+    if apart is not None:
+        doubt = UncertaintyMap(region, apart[relative(region, window)])
     return Predicted(
         merged, prediction.labels, window, region, kept, prediction.summary, seconds,
-        within=within,
+        within=within, uncertainty=doubt,
     )  # fmt: skip
 
 

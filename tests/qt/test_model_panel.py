@@ -12,6 +12,7 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QApplication,
+    QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
@@ -23,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_unet.formats import load_model
 from napari_unet.qt.model_panel import ModelPanel
+from napari_unet.qt.predict_panel import PredictPanel
 from tiny import nuclei, tiny_model
 
 if TYPE_CHECKING:
@@ -358,3 +360,39 @@ def test_return_in_the_search_loads_the_first_that_is_found(hands, foreign) -> N
     QTest.keyClick(line, Qt.Key.Key_Return)
     one.wait_idle()
     assert spec_of(one).name == "nuclei-2d"
+
+
+def test_an_ensemble_is_averaged_and_its_uncertainty_lies_over_the_image(
+    hands, tiny_files, silent, tmp_path
+) -> None:
+    one = hands()
+    image = one.viewer.add_image(GREY, name="nuclei", scale=(2, 2), translate=(5, 6))
+    add, alone = one.find("model.ensemble_add"), one.find("model.ensemble_clear")
+    assert "no model is loaded" in add.toolTip()
+    one.load(tiny_files["instances"])
+    one.find("model.source", QComboBox).setEditText(str(tiny_files["classes"]))
+    one.press("model.ensemble_add")
+    one.wait_idle()
+    assert "only models that give the same" in one.text("model")
+    assert one.bench.session.partners == ()
+    one.find("model.source", QComboBox).setEditText(str(silent))
+    one.press("model.ensemble_add")
+    one.wait_idle()
+    assert one.text("model") == "Averaged with silent."
+    one.find("model.uncertainty", QCheckBox).setChecked(True)
+    for scope in ("everything", "slice"):
+        one.find("predict.scope", QComboBox).setCurrentText(scope)
+        one.predict()
+        [found] = [each for each in one.viewer.layers if "uncertainty" in each.name]
+        assert found.data.shape == GREY.shape
+        assert 0 < found.data.max() <= 0.5
+        np.testing.assert_allclose(found.extent.world, image.extent.world)
+        assert one.viewer.layers.index(found) == one.viewer.layers.index(image) + 1
+        assert one.viewer.layers.selection.active is not found
+    assert "mean of 2 models" in one.text("predict")
+    assert found not in one.docks[0].findChild(PredictPanel).image.box.choices
+    one.press("model.ensemble_clear")
+    assert one.bench.session.partners == ()
+    assert not alone.isEnabled()
+    one.predict()
+    assert "no uncertainty map" in one.text("predict")

@@ -65,6 +65,11 @@ def check_model_output(out: Path, *, overwrite: bool) -> None:
     check_free([out], overwrite=overwrite)
 
 
+def uncertainty_file(labels: Path) -> Path:
+    """Return where the map of uncertainty goes that belongs to a file of labels."""
+    return labels.with_name(f"{labels.stem}_uncertainty.tif")
+
+
 def label_files(inputs: Sequence[Path], out: Path, *, overwrite: bool) -> list[Path]:
     """Return where the labels of each input go, all of them checked.
 

@@ -56,6 +56,20 @@ def predict(
     rotate: Annotated[
         bool, typer.Option("--rotate", help="Average over quarter turns, too.")
     ] = False,
+    ensemble: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further checkpoint whose scores are averaged in. Repeatable."
+        ),
+    ] = None,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Write <labels>_uncertainty.tif, too: where flips, quarter turns or "
+            "checkpoints disagree.",
+        ),
+    ] = False,
     trust: Trust = False,
     asked: Changes = None,
     overwrite: Overwrite = False,
@@ -63,17 +77,29 @@ def predict(
 ) -> None:
     """Predict labels for images."""
     with speaking(as_json) as output:
-        from napari_unet.cli.paths import label_files
+        from napari_unet.cli.paths import check_free, label_files, uncertainty_file
         from napari_unet.formats import load_model
 
-        asked_for = {"precision": precision, "tile": tile, "tta": tta, "rotate": rotate}
+        asked_for = {
+            "precision": precision, "tile": tile, "tta": tta, "rotate": rotate,
+            "uncertainty": uncertainty,
+        }  # fmt: skip
         config = settings(PredictConfig, asked_for)
         files = label_files(inputs, out, overwrite=overwrite)
-        model = load_model(
-            checkpoint, device=device, trust=trust, overrides=changes(asked)
-        )
+        if uncertainty:
+            if not (tta or rotate or ensemble):
+                raise UnetError(
+                    "--uncertainty compares several looks, and there is only one: add "
+                    "--tta, --rotate or --ensemble."
+                )
+            check_free(map(uncertainty_file, files), overwrite=overwrite)
+        models = [
+            load_model(each, device=device, trust=trust, overrides=changes(asked))
+            for each in (checkpoint, *(ensemble or ()))
+        ]
+        model = models[0]
         done = [
-            _predicted(model, path, file, axes, config, output)
+            _predicted(models, path, file, axes, config, output)
             for path, file in zip(inputs, files, strict=True)
         ]
         output.result(
@@ -83,7 +109,7 @@ def predict(
 
 
 def _predicted(
-    model: "Model",
+    models: "list[Model]",
     path: Path,
     file: Path,
     axes: str | None,
@@ -91,16 +117,19 @@ def _predicted(
     output: Output,
 ) -> dict[str, Any]:
     """Predict one image, write its labels, and return what there is to say of it."""
-    from napari_unet.io.images import read_image
+    from napari_unet.cli.paths import uncertainty_file
+    from napari_unet.io.images import read_image, write_image
     from napari_unet.io.masks import write_labels
 
     image = read_image(path)
     try:
-        prediction = _run(model, image, file, axes, config, output, path.name)
+        prediction = _run(models, image, file, axes, config, output, path.name)
     except UnetError as error:
         raise type(error)(f"{path}: {error}") from error
     file.parent.mkdir(parents=True, exist_ok=True)
     write_labels(file, prediction.labels)
+    if prediction.uncertainty is not None:
+        write_image(uncertainty_file(file), prediction.uncertainty)
     return {
         "input": str(path),
         "output": str(file),
@@ -111,7 +140,7 @@ def _predicted(
 
 
 def _run(
-    model: "Model",
+    models: "list[Model]",
     image: "NDArray[Any]",
     file: Path,
     axes: str | None,
@@ -122,14 +151,17 @@ def _run(
     from napari_unet.engine.axes import check_axes, guess_axes
     from napari_unet.engine.predict import predict_steps
 
-    known = guess_axes(image.shape, model.spec.architecture)
+    known = guess_axes(image.shape, models[0].spec.architecture)
     known = check_axes(axes, image.ndim) if axes else known
     if file.suffix.lower() == ".png" and len(known.replace("C", "")) > 2:
         raise ImageError(
             f"an image with the axes {known} needs a TIFF file for its labels, PNG "
             "holds one plane: choose a name that ends in .tif."
         )
-    return output.follow(predict_steps(model, image, axes=axes, config=config), title)
+    steps = predict_steps(
+        models[0], image, axes=axes, config=config, partners=models[1:]
+    )
+    return output.follow(steps, title)
 
 
 def _count(labels: "NDArray[Any]") -> int:

@@ -68,6 +68,11 @@ class PredictConfig(LabelsConfig):
         description="Run every quarter turn of the image and average; with flips, all "
         "flips of them too",
     )  # fmt: skip
+    uncertainty: bool = Field(
+        False, title="Uncertainty map",
+        description="Also show how far averaged flips, rotations and models are apart: "
+        "the standard deviation of their scores, 0 to 0.5",
+    )  # fmt: skip
     channel: int | None = Field(
         None, ge=0, title="Channel",
         description="The image channel given to a one-channel model; empty: luminance",

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 import fastremap
 import numpy as np
 
-from napari_unet.engine.axes import arrange, in_channel_order
+from napari_unet.engine.axes import arrange, guess_axes, in_channel_order
 from napari_unet.engine.config import PredictConfig, TileDone
 from napari_unet.engine.drain import drain
 from napari_unet.engine.kinds import LARGEST
 from napari_unet.engine.lazy import read
+from napari_unet.engine.looks import check_alike
 from napari_unet.engine.normalize import normalize, statistics
 from napari_unet.engine.seams import label
 from napari_unet.engine.tile_runner import TileRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from napari_unet.engine.normalize import Statistics
     from napari_unet.engine.spec import ModelSpec
     from napari_unet.engine.tiles import Slices
+
+
+ONE_LOOK = (
+    "no uncertainty map: average over flips, rotations or several models to get one"
+)
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,15 @@ class Prediction:
     labels : (..., Y, X) int32, like the image without its channels; 0 is background
     scores : (K, ..., Y, X) float32, 0 to 1; None unless asked for
     summary : one line for the user
+    uncertainty : (..., Y, X) float32, 0 to 0.5: how far several looks are apart, as
+        the standard deviation of the foreground's score, or of the class's in which it
+        is largest; None unless asked for, and where there was only one look
     """
 
     labels: NDArray[np.int32]
     scores: NDArray[np.float32] | None
     summary: str
+    uncertainty: NDArray[np.float32] | None = None
 
 
 PredictSteps = Generator[TileDone, None, Prediction]
@@ -58,6 +68,7 @@ def predict(
     *,
     axes: str | None = None,
     config: PredictConfig | None = None,
+    partners: Sequence[Model] = (),
 ) -> Prediction:
     """Predict labels for a whole image.
 
@@ -70,15 +81,21 @@ def predict(
         3-dimensional array is colour, other leading axes are stacks, done slice by
         slice by a 2D model
     config : see PredictConfig
+    partners : further models of an ensemble, whose scores are averaged with those of
+        the first
 
     Raises
     ------
     ImageError
         If the image cannot be used.
+    CheckpointError
+        If the partners give other things than the model.
     DeviceError
         If even the smallest tile does not fit into memory.
     """
-    return drain(predict_steps(model, image, axes=axes, config=config))
+    return drain(
+        predict_steps(model, image, axes=axes, config=config, partners=partners)
+    )
 
 
 def predict_steps(
@@ -89,12 +106,13 @@ def predict_steps(
     config: PredictConfig | None = None,
     region: tuple[slice, ...] | None = None,
     counted: NDArray[np.bool_] | None = None,
+    partners: Sequence[Model] = (),
 ) -> PredictSteps:
     """Predict labels, one tile a step.
 
     Parameters
     ----------
-    model, image, axes, config : as for ``predict``
+    model, image, axes, config, partners : as for ``predict``
     region : slices over the image's axes without channels; None: everything. Statistics
         are always those of the whole image, and what lies around the region is read,
         so that its scores are those of the whole image.
@@ -114,34 +132,94 @@ def predict_steps(
     ------
     ImageError
         If the image cannot be used.
+    CheckpointError
+        If the partners give other things than the model.
     DeviceError
         If even the smallest tile does not fit into memory.
     """
     config = config or PredictConfig()
     began = time.perf_counter()
     spec = model.spec
-    arranged = arrange(image, axes, spec.architecture, config.channel)
-    picture = in_channel_order(arranged.image, spec.channel_order)
-    stats = statistics(picture, spec.normalization)
-    model, chosen = _for_kind(model, picture, stats)
-    window = _window(picture.shape[1:], region)
+    check_alike((model, *partners))
+    members = _members((model, *partners), image, axes, config)
+    first = members[0]
+    window = _window(first.picture.shape[1:], region)
     stack, inner = window[: -spec.architecture.dims], window[-spec.architecture.dims :]
     labels = np.zeros([part.stop - part.start for part in window], np.int32)
     kept = _room(labels.shape, spec) if config.keep_scores and stack else None
-    runner = TileRunner(model, stats, config, prod(labels.shape[: len(stack)]))
-    highest = 0
+    runners = [
+        TileRunner(each.model, each.stats, config, prod(labels.shape[: len(stack)]))
+        for each in members
+    ]
+    several = len(members) > 1
+    spread = config.uncertainty and (several or config.tta or config.rotate)
+    apart = np.zeros(labels.shape, np.float32) if spread else None
+    highest, told = 0, _Progress(len(runners))
     for index in product(*(range(part.start, part.stop) for part in stack)):
-        scores = yield from runner.scores(picture[_all_channels(index)], inner)
+        looks = runners[0].looks(inner, several=several, spread=spread)
+        for number, (each, runner) in enumerate(zip(members, runners, strict=True)):
+            plane = each.picture[_all_channels(index)]
+            for event in runner.look(plane, inner, looks):
+                yield told.by(number, event)
+        scores = looks.mean()
         place = tuple(i - part.start for i, part in zip(index, stack, strict=True))
         highest = _number(labels[(*place, ...)], scores, spec, config, highest)
         if kept is not None:
             kept[_all_channels(place)] = scores
+        if apart is not None:
+            apart[(*place, ...)] = looks.spread()
     if config.keep_scores and kept is None:  # a single plane's need no copy
         kept = scores.astype(np.float32, copy=False)
-    notes = (*arranged.notes, *chosen, *runner.notes, *_sampled(stats))
+    notes = [*first.notes, *runners[0].notes, *_sampled(first.stats)]
+    if several:
+        notes.insert(0, f"mean of {len(members)} models")
+    if config.uncertainty and apart is None:
+        notes.append(ONE_LOOK)
     seen = labels if counted is None else labels[counted]
     seconds = time.perf_counter() - began
-    return Prediction(labels, kept, _summary(seen, spec, stats, notes, seconds))
+    summary = _summary(seen, spec, first.stats, tuple(notes), seconds)
+    return Prediction(labels, kept, summary, apart)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A model of an ensemble, and the image as it takes it."""
+
+    model: Model
+    picture: Any
+    stats: Statistics
+    notes: tuple[str, ...]
+
+
+def _members(
+    models: Sequence[Model], image: Any, axes: str | None, config: PredictConfig
+) -> list[_Member]:
+    """Return the models of an ensemble, each with the image as it takes it."""
+    found = []
+    for model in models:
+        spec = model.spec
+        arranged = arrange(image, axes, spec.architecture, config.channel)
+        picture = in_channel_order(arranged.image, spec.channel_order)
+        stats = statistics(picture, spec.normalization)
+        fitting, chosen = _for_kind(model, picture, stats)
+        found.append(_Member(fitting, picture, stats, (*arranged.notes, *chosen)))
+        axes = axes or guess_axes(image.shape, spec.architecture)  # as by the first
+    return found
+
+
+class _Progress:
+    """The tiles of several runners as one count."""
+
+    def __init__(self, count: int) -> None:
+        self._done = [0] * count
+        self._totals = [0] * count
+
+    def by(self, number: int, event: TileDone) -> TileDone:
+        """Return what a runner tells, with what the others did or will do."""
+        self._done[number], self._totals[number] = event.done, event.total
+        likely = max(self._totals)
+        total = sum(each or likely for each in self._totals)
+        return TileDone(sum(self._done), total)
 
 
 def _sampled(stats: Statistics) -> tuple[str, ...]:

@@ -286,7 +286,7 @@ def merge_instances(
             f"{HIGHEST + 1}: predict into a new labels layer."
         )
     numbers = np.where(keep, np.cumsum(keep) + first - 1, 0).astype(np.int32)
-    merged = numbers.take(rest)
+    merged: NDArray[np.int32] = numbers.take(rest)
     np.copyto(merged, current, where=fixed)
     return merged
 

@@ -19,6 +19,7 @@ from napari_unet.engine.device import (
 )
 from napari_unet.engine.inference import Frame, Inference
 from napari_unet.engine.lazy import check_finite, is_lazy, read
+from napari_unet.engine.looks import Looks
 from napari_unet.engine.normalize import normalize
 from napari_unet.engine.seams import LARGEST
 from napari_unet.engine.tiles import plan, round_up
@@ -92,22 +93,32 @@ class TileRunner:
         self._inference.forget()
         empty_cache(self._network.device)
 
-    def scores(
-        self, plane: Any, region: Slices
-    ) -> Generator[TileDone, None, NDArray[Any]]:
-        """Yield TileDone for each tile; return the region's scores (K, [Z,] Y, X).
+    def looks(self, region: Slices, *, several: bool, spread: bool) -> Looks:
+        """Return room for what is seen of a region; see ``look``.
 
-        They are float32, of very large regions float16.
+        Parameters
+        ----------
+        region : slices with start and stop over the spatial axes
+        several : whether others look at it too
+        spread : whether it is to be known how far looks are apart
+        """
+        extent = tuple(part.stop - part.start for part in region)
+        shape = (self._spec.architecture.out_channels, *extent)
+        once = not several and len(self._turns) == 1 and self._network.local
+        dtype = np.float16 if once and prod(extent) > LARGEST else np.float32
+        return Looks(shape, dtype, self._spec.output, spread=spread)
+
+    def look(
+        self, plane: Any, region: Slices, looks: Looks
+    ) -> Generator[TileDone, None, None]:
+        """Look at a plane once for each turn, yielding TileDone for each tile.
 
         Parameters
         ----------
         plane : (C, [Z,] Y, X), raw intensity; read tile by tile
         region : slices with start and stop over its spatial axes
+        looks : takes the region's scores
         """
-        extent = tuple(part.stop - part.start for part in region)
-        shape = (self._spec.architecture.out_channels, *extent)
-        small = len(self._turns) == 1 and self._network.local and prod(extent) > LARGEST
-        total = np.zeros(shape, np.float16 if small else np.float32)
         with ExitStack() as stack:
             stack.callback(self.release)  # also when it is cancelled
             reader = stack.enter_context(_Reader(plane, self._stats))
@@ -115,10 +126,8 @@ class TileRunner:
                 many = len(self._turns) > 1
                 frame = Frame(self._inference, plane.shape[1:], turn if many else None)
                 self._passes_left -= 1
-                yield from self._one_pass(frame, reader, region, total)
-        if len(self._turns) > 1:
-            total /= len(self._turns)
-        return total
+                with looks.one() as total:
+                    yield from self._one_pass(frame, reader, region, total)
 
     def _one_pass(
         self, frame: Frame, reader: _Reader, region: Slices, total: NDArray[Any]

@@ -13,6 +13,7 @@ import tifffile
 from PIL import Image
 
 from napari_unet.errors import ImageError
+from napari_unet.files import replacing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,3 +58,15 @@ def read_image(path: Path) -> NDArray[Any]:
         raise ImageError(
             f"{path} could not be read as an image ({error}): open another copy of it."
         ) from error
+
+
+def write_image(path: Path, image: NDArray[Any]) -> None:
+    """Write a TIFF file that ``read_image`` reads, compressed; whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    with replacing(path) as temporary:
+        tifffile.imwrite(temporary, image, compression="zlib", photometric="minisblack")

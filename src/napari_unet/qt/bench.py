@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QMainWindow
 
 from napari_unet.engine.config import PredictConfig
 from napari_unet.errors import UnetError
+from napari_unet.qt import uncertainty_map
 from napari_unet.qt.autosave import Autosave
 from napari_unet.qt.closing import asks_to_lose, close_window
 from napari_unet.qt.job_runner import JobRunner
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
     from napari_unet.jobs import Job
-    from napari_unet.opened import OpenImage
+    from napari_unet.opened import OpenImage, UncertaintyMap
 
 _benches: WeakKeyDictionary[Any, Bench] = WeakKeyDictionary()
 
@@ -51,6 +52,7 @@ class Bench(LayerBench):
         self.runner = JobRunner(self)
         self.predict_config = PredictConfig()
         self.runner.ended.connect(self._on_runner_ended)
+        self.session.uncertainty_found.connect(self._on_session_uncertainty_found)
         self.autosave = Autosave(self.session, self.runner, self)
         self.autosave.looks.connect(self.settle)  # a replaced array is not tracked
         self.autosave.recorded.connect(self._tally_timer.start)
@@ -66,6 +68,13 @@ class Bench(LayerBench):
     def _on_runner_ended(self, job: Job[Any], _: str) -> None:
         if job.lane == "network":
             self.forget_unshown()
+
+    def _on_session_uncertainty_found(
+        self, opened: OpenImage, found: UncertaintyMap
+    ) -> None:
+        image = self.image_of(opened)
+        if image is not None and image in self.viewer.layers:
+            uncertainty_map.show(self.viewer, image, opened.axes, found)
 
     # -- jobs
 

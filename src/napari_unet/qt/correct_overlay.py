@@ -9,6 +9,7 @@ from napari.utils import DirectLabelColormap
 
 from napari_unet.qt.correct_words import STATES
 from napari_unet.qt.layers import MOVES, lies_at, move_to, transform_of
+from napari_unet.qt.overlays import OVERLAY
 
 if TYPE_CHECKING:
     from napari_unet.opened import OpenImage
@@ -34,7 +35,7 @@ class Overlay:
         layer = Labels(
             opened.corrections.state, name=f"{opened.name} - corrected",
             colormap=DirectLabelColormap(color_dict=COLORS), opacity=OPACITY,
-            metadata={"unet overlay": True}, **transform_of(labels),
+            metadata={OVERLAY: True}, **transform_of(labels),
         )  # fmt: skip
         self._layer, self._labels = layer, labels
         viewer.add_layer(layer)

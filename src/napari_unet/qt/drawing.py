@@ -9,6 +9,7 @@ from napari.layers import Shapes
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.qt.layers import camera_of, transform_of
+from napari_unet.qt.overlays import OVERLAY
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -60,7 +61,7 @@ class Drawing(QObject):
         viewer = self._bench.viewer
         shapes = Shapes(
             ndim=labels.ndim, name=name, edge_color=COLOR, face_color="transparent",
-            opacity=1, metadata={"unet overlay": True}, **transform_of(labels),
+            opacity=1, metadata={OVERLAY: True}, **transform_of(labels),
         )  # fmt: skip
         self._labels, self._mode = labels, str(labels.mode)
         viewer.add_layer(shapes)

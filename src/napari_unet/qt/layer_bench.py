@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_unet.errors import ImageError, ProjectError, UnetError
 from napari_unet.handover import provenance_of
 from napari_unet.qt import layers as layer_tools
+from napari_unet.qt.overlays import OVERLAY
 from napari_unet.qt.refresh import refresh_part
 from napari_unet.session import Session
 
@@ -72,7 +73,7 @@ class LayerBench(QObject):
         """Return the viewer's layers of a kind, overlays of ours left out."""
         return [
             layer for layer in self.viewer.layers
-            if isinstance(layer, kind) and not layer.metadata.get("unet overlay")
+            if isinstance(layer, kind) and not layer.metadata.get(OVERLAY)
         ]  # fmt: skip
 
     def choose_image(self, layer: Image | None) -> None:

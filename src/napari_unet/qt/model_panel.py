@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
+    QLabel,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -26,7 +27,7 @@ from napari_unet.qt.model_facts import Facts, heading
 from napari_unet.qt.model_finder import Finder
 from napari_unet.qt.model_form import SpecForm
 from napari_unet.qt.model_look import LookRow
-from napari_unet.qt.parts import Panel, enable, folded
+from napari_unet.qt.parts import Panel, enable, folded, side_by_side
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 ENDINGS = " ".join(f"*{suffix}" for suffix in SUFFIXES)
 CHECKPOINTS = f"Checkpoints ({ENDINGS});;All files (*)"
-FIELDS = ("precision", "tile", "tta", "rotate")
+FIELDS = ("precision", "tile", "tta", "rotate", "uncertainty")
 SOURCE_TIP = (
     "A bundled model, the path of a checkpoint file or folder, or an id of BioImage.IO;"
     "\na file or folder can be dropped anywhere on this panel"
@@ -165,11 +166,43 @@ class ModelPanel(Panel):
             self._on_check_clicked,
         )  # fmt: skip
         layout.addWidget(form)
+        layout.addLayout(self._make_ensemble())
         layout.addWidget(self.check)
         layout.addWidget(self.trust)
         return folded("More", content)
 
+    def _make_ensemble(self) -> QVBoxLayout:
+        self.add = self.button(
+            "ensemble_add", "Add to ensemble",
+            "Open the checkpoint named above beside the model in use, and average\n"
+            "the scores of both from now on",
+            self._on_add_clicked,
+        )  # fmt: skip
+        self.alone = self.button(
+            "ensemble_clear", "Clear ensemble", "Predict with the model in use alone",
+            self.bench.session.drop_partners,
+        )  # fmt: skip
+        self.ensemble = QLabel()
+        self.ensemble.setObjectName("unet.model.ensemble")
+        self.ensemble.setWordWrap(True)
+        layout = QVBoxLayout()
+        layout.addLayout(side_by_side(self.add, self.alone))
+        layout.addWidget(self.ensemble)
+        self.bench.session.partners_changed.connect(self._update_ensemble)
+        return layout
+
     # -- what the user does
+
+    def _on_add_clicked(self) -> None:
+        path, session = self.source.currentText().strip(), self.bench.session
+
+        def make() -> Any:
+            return session.add_partner_job(
+                path, device=self.device.currentText(), trust=self.trust.isChecked()
+            )
+
+        if self.bench.run(self.name, make):
+            self.summary.setText(f"Adding {Path(path).name} ...")
 
     def _on_form_changed(self, config: PredictConfig) -> None:
         chosen = {name: getattr(config, name) for name in FIELDS}
@@ -262,6 +295,7 @@ class ModelPanel(Panel):
     def _on_runner_busy_changed(self, busy: bool) -> None:
         for button in (self.load, self.check):
             enable(button, "another job is running" if busy else "")
+        self._update_ensemble()
 
     def _on_runner_progressed(self, job: Any, event: Any) -> None:
         if isinstance(event, BytesDone):
@@ -271,6 +305,8 @@ class ModelPanel(Panel):
     def _on_runner_ended(self, job: Any, problem: str) -> None:
         if problem and job.title.startswith("Comparing tiles"):
             self.summary.setText(problem)
+        if job.title.startswith("Adding"):
+            self.summary.setText(problem or self.ensemble.text())
         if not job.title.startswith(("Loading", "Changing")):
             return
         if problem:
@@ -278,6 +314,16 @@ class ModelPanel(Panel):
         else:
             self.finder.refresh()
             self.look.look_quietly()
+
+    def _update_ensemble(self) -> None:
+        session = self.bench.session
+        names = [partner.spec.name for partner in session.partners]
+        self.ensemble.setVisible(bool(names))
+        self.ensemble.setText(f"Averaged with {', '.join(names)}.")
+        busy = "another job is running" if self.bench.runner.busy else ""
+        none = "" if session.model else "no model is loaded"
+        enable(self.add, busy or none)
+        enable(self.alone, "" if names else "the model predicts alone")
 
     def _update_apply(self) -> None:
         reason = "" if self.form.touched else "nothing is changed"
@@ -291,6 +337,7 @@ class ModelPanel(Panel):
         self.form.setEnabled(version is not None)
         self.form.rest.setEnabled(version is not None)
         self._update_apply()
+        self._update_ensemble()
         if version is None:
             self.summary.setText("No model is loaded.")
             return

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
@@ -20,11 +18,10 @@ from napari_unet.qt.layers import (
     visible_region,
     without_channels,
 )
+from napari_unet.qt.overlays import OVERLAY, undisturbed
 from napari_unet.steps import DRAFT, IN_TRAINING, Preview, View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
     from napari import Viewer
     from napari.layers import Image
@@ -96,44 +93,10 @@ def shown_as(viewer: Viewer, number: int) -> Labels | None:
 
 def remove(viewer: Viewer) -> None:
     """Take the previews away; what was selected stays so."""
-    chosen, layer = _chosen(viewer), shown(viewer)
+    layer = shown(viewer)
     if layer is not None:
-        with _no_full_collection():
+        with undisturbed(viewer):
             viewer.layers.remove(layer)
-    _choose(viewer, chosen)
-
-
-@contextmanager
-def _no_full_collection() -> Iterator[None]:
-    """Keep what is alive out of Python's garbage collections for a moment.
-
-    One of all objects takes 0.3 to 0.4 s where torch is loaded, and stops the window.
-    napari asks for one as a layer goes, and a new layer makes one due; the next one
-    finds what these leave.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
-def _chosen(viewer: Viewer) -> tuple[Any, set[Any]]:
-    """Return the active layer, and all that are selected."""
-    selection = viewer.layers.selection
-    return selection.active, set(selection)
-
-
-def _choose(viewer: Viewer, chosen: tuple[Any, set[Any]]) -> None:
-    """Select what was selected, as far as it is there; a preview never is."""
-    active, others = chosen
-    selection = viewer.layers.selection
-    there = {each for each in others if each in viewer.layers}
-    if there != set(selection):
-        selection.update(there)
-        selection.intersection_update(there)
-    if active in viewer.layers and selection.active is not active:
-        selection.active = active
 
 
 def show(viewer: Viewer, image: Image, axes: str, found: Preview | Compared) -> None:
@@ -155,7 +118,7 @@ def show(viewer: Viewer, image: Image, axes: str, found: Preview | Compared) -> 
     own = numbers[1:] or previews[0].objects
     given: dict[str, Any] = {
         "name": f"{image.name} - {versions} preview",
-        "metadata": {"unet overlay": True, MARK: versions},
+        "metadata": {OVERLAY: True, MARK: versions},
         "colormap": _colormap() if own else label_colormap(),
         **placed(spatial_transform(image, axes), previews[0].window),
     }
@@ -167,11 +130,11 @@ def show(viewer: Viewer, image: Image, axes: str, found: Preview | Compared) -> 
 
 def _put(viewer: Viewer, outline: NDArray[np.uint8], given: dict[str, Any]) -> Labels:
     """Show outlines in the layer of earlier ones, or else in a new one."""
-    chosen, layer = _chosen(viewer), shown(viewer)
+    layer = shown(viewer)
     if layer is not None and layer.ndim != outline.ndim:
         remove(viewer)
         layer = None
-    with _no_full_collection():
+    with undisturbed(viewer):
         if layer is None:
             layer = Labels(outline, opacity=1.0, **given)
             viewer.add_layer(layer)
@@ -180,7 +143,6 @@ def _put(viewer: Viewer, outline: NDArray[np.uint8], given: dict[str, Any]) -> L
             for key, value in given.items():
                 setattr(layer, key, value)
         layer.editable = False
-        _choose(viewer, chosen)
     return layer
 
 
