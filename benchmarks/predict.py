@@ -36,12 +36,12 @@ from _common import (
     say,
 )
 from napari_unet import PredictConfig, evaluate
-from napari_unet.engine.device import choose_dtype
 from napari_unet.engine.drain import drain
 from napari_unet.engine.instances import labels_from_scores
 from napari_unet.engine.model import new_model
 from napari_unet.engine.networks.folded import folded
 from napari_unet.engine.normalize import normalize, statistics
+from napari_unet.engine.precision import best_dtype
 from napari_unet.engine.spec import ModelSpec, UNetSpec
 from napari_unet.engine.tile_runner import TileRunner
 
@@ -217,7 +217,9 @@ def tile_ways(model: Model, image: NDArray[Any]) -> dict[str, Way]:
     layout: Any = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
     less: Any = folded(model.network)  # type: ignore[arg-type]  # a graph's
     ways: dict[str, Way] = {}
-    auto = choose_dtype("auto", model.device)
+    stats = statistics(image[None], model.spec.normalization)
+    region = tuple(slice(0, n) for n in image.shape)
+    auto = best_dtype(model, "auto", image[None], stats, region)
     for dtype in {torch.float32, auto}:
         name = str(dtype).removeprefix("torch.")
 
@@ -237,7 +239,8 @@ def predicted(model: Model, image: NDArray[Any], precision: str) -> NDArray[np.f
     stats = statistics(image[None], model.spec.normalization)
     config = PredictConfig.model_validate({"precision": precision})
     region = tuple(slice(0, n) for n in image.shape)
-    runner = TileRunner(model, stats, config, 1)
+    dtype = best_dtype(model, config.precision, image[None], stats, region)
+    runner = TileRunner(model, stats, config, 1, dtype)
     looks = runner.looks(region, several=False, spread=False)
     drain(runner.look(image[None], region, looks))
     return looks.mean()

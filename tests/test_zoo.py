@@ -10,6 +10,7 @@ import torch
 
 from napari_unet import zoo
 from napari_unet.jobs import run_now
+from napari_unet.settings import place_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +54,7 @@ def test_files_that_are_gone_are_hidden_and_come_back(tmp_path: Path) -> None:
 def test_bundled_names_and_what_is_no_file_are_not_remembered(tmp_path: Path) -> None:
     zoo.remember("nuclei-2d")
     zoo.remember(tmp_path / "absent.pth")
-    assert not zoo.settings_file().exists()
+    assert not place_of(zoo.SETTINGS).exists()
 
 
 @pytest.mark.parametrize(
@@ -62,8 +63,8 @@ def test_bundled_names_and_what_is_no_file_are_not_remembered(tmp_path: Path) ->
 def test_damaged_settings_are_none_and_are_written_anew(
     tmp_path: Path, text: str
 ) -> None:
-    zoo.settings_file().parent.mkdir(parents=True)
-    zoo.settings_file().write_text(text)
+    place_of(zoo.SETTINGS).parent.mkdir(parents=True)
+    place_of(zoo.SETTINGS).write_text(text)
     assert (zoo.recent_files(), zoo.chosen_folder()) == ([], None)
     path = checkpoint(tmp_path / "one.pth")
     zoo.remember(path)

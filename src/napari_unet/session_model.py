@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
+from napari_unet.engine import precision
 from napari_unet.engine.looks import check_alike
 from napari_unet.errors import UnetError
 from napari_unet.formats.interrupt import Interrupt
 from napari_unet.jobs import Job
 from napari_unet.opened_model import Opening, OpenModel, Version
+from napari_unet.settings import PRECISIONS, Table
 from napari_unet.steps import (
     DRAFT,
     check_tiling,
@@ -52,6 +54,7 @@ class ModelSession:
 
     def __init__(self) -> None:
         self._state = OpenModel()
+        precision.remember_in(Table(PRECISIONS))
         self.partners: tuple[Model, ...] = ()  # averaged with the model in use
 
     # -- model and versions

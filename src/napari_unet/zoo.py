@@ -5,15 +5,12 @@ Imports no torch. What is remembered lies in one small JSON file of the user's s
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_unet.errors import OutputError
-from napari_unet.files import replacing, settings_folder
+from napari_unet import settings
 from napari_unet.formats.bundled import bundled_models
 from napari_unet.formats.sniff import SUFFIXES, looks_like_checkpoint
 from napari_unet.jobs import Job
@@ -22,14 +19,13 @@ from napari_unet.zoo_download import known_ids
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-log = logging.getLogger(__name__)
 Kind = Literal["bundled", "recent", "folder", "BioImage.IO"]
 
 MOST_RECENT = 15
 MOST_LISTED = 500  # models of a folder
 MOST_VISITED = 2000  # folders in a folder
 DEEPEST = 6  # folders in folders
-LARGEST_MEMORY = 100_000  # bytes of the settings file
+SETTINGS = "models.json"
 PACKAGES = ({"rdf.yaml"}, {"bioimageio.yaml"}, {"plans.json", "dataset.json"})
 COMMON = (".zip", ".bin", ".h5", ".hdf5")  # endings of much else: their bytes decide
 
@@ -53,33 +49,14 @@ class Entry:
 # -- what is remembered
 
 
-def settings_file() -> Path:
-    """Return where recent files and the folder of models are remembered."""
-    return settings_folder() / "models.json"
-
-
 def _remembered() -> dict[str, Any]:
-    """Return the settings; none of a file that is absent, damaged or far too large."""
-    place = settings_file()
-    try:
-        if place.stat().st_size > LARGEST_MEMORY:
-            return {}
-        settings = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
+    """Return recent files and the folder of models, as far as they are remembered."""
+    found = settings.remembered(SETTINGS)
+    return found if isinstance(found, dict) else {}
 
 
-def _remember(**settings: Any) -> None:
-    """Write settings; a home that is read-only must not keep a model from opening."""
-    place = settings_file()
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(place) as temporary:
-            text = json.dumps({**_remembered(), **settings}, indent=1)
-            temporary.write_text(text, encoding="utf-8")
-    except (OSError, OutputError) as error:
-        log.warning("recent models are not remembered: %s", error)
+def _remember(**known: Any) -> None:
+    settings.remember(SETTINGS, {**_remembered(), **known})
 
 
 def recent_files() -> list[Path]:

@@ -78,8 +78,11 @@ def predict(
     """Predict labels for images."""
     with speaking(as_json) as output:
         from napari_unet.cli.paths import check_free, label_files, uncertainty_file
+        from napari_unet.engine.precision import remember_in
         from napari_unet.formats import load_model
+        from napari_unet.settings import PRECISIONS, Table
 
+        remember_in(Table(PRECISIONS))
         asked_for = {
             "precision": precision, "tile": tile, "tta": tta, "rotate": rotate,
             "uncertainty": uncertainty,

@@ -52,8 +52,8 @@ class PredictConfig(LabelsConfig):
 
     precision: Precision = Field(
         "auto", title="Precision",
-        description="Number format of the computation; auto takes bfloat16 where "
-        "the processor has instructions for it",
+        description="Number format of the computation; auto tries once for each "
+        "network which is fastest here, and remembers it",
     )  # fmt: skip
     tile: int | None = Field(
         None, ge=16, title="Tile",

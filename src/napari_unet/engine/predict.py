@@ -19,6 +19,7 @@ from napari_unet.engine.kinds import LARGEST
 from napari_unet.engine.lazy import read
 from napari_unet.engine.looks import check_alike
 from napari_unet.engine.normalize import normalize, statistics
+from napari_unet.engine.precision import best_dtype
 from napari_unet.engine.seams import label
 from napari_unet.engine.tile_runner import TileRunner
 
@@ -147,10 +148,8 @@ def predict_steps(
     stack, inner = window[: -spec.architecture.dims], window[-spec.architecture.dims :]
     labels = np.zeros([part.stop - part.start for part in window], np.int32)
     kept = _room(labels.shape, spec) if config.keep_scores and stack else None
-    runners = [
-        TileRunner(each.model, each.stats, config, prod(labels.shape[: len(stack)]))
-        for each in members
-    ]
+    planes = prod(labels.shape[: len(stack)])
+    runners = [_runner(each, config, planes, stack, inner) for each in members]
     several = len(members) > 1
     spread = config.uncertainty and (several or config.tta or config.rotate)
     apart = np.zeros(labels.shape, np.float32) if spread else None
@@ -202,9 +201,21 @@ def _members(
         picture = in_channel_order(arranged.image, spec.channel_order)
         stats = statistics(picture, spec.normalization)
         fitting, chosen = _for_kind(model, picture, stats)
-        found.append(_Member(fitting, picture, stats, (*arranged.notes, *chosen)))
+        notes = (*arranged.notes, *chosen)
+        found.append(_Member(fitting, picture, stats, notes))
         axes = axes or guess_axes(image.shape, spec.architecture)  # as by the first
     return found
+
+
+def _runner(
+    member: _Member, config: PredictConfig, planes: int, stack: Slices, inner: Slices
+) -> TileRunner:
+    """Return what computes a region; its first plane says in which number format."""
+    lengths = member.picture.shape[1:]
+    index = (min(part.start, n - 1) for part, n in zip(stack, lengths, strict=False))
+    plane = member.picture[_all_channels(index)]
+    dtype = best_dtype(member.model, config.precision, plane, member.stats, inner)
+    return TileRunner(member.model, member.stats, config, planes, dtype)
 
 
 class _Progress:

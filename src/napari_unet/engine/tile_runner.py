@@ -12,7 +12,6 @@ import numpy as np
 from napari_unet.engine.blending import Blend
 from napari_unet.engine.config import TileDone
 from napari_unet.engine.device import (
-    choose_dtype,
     empty_cache,
     free_memory,
     is_out_of_memory,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from concurrent.futures import Future
 
+    import torch
     from numpy.typing import NDArray
 
     from napari_unet.engine.config import PredictConfig
@@ -55,18 +55,20 @@ class TileRunner:
     ----------
     model : what computes
     stats : of the image
-    config : precision, tile, averaging
+    config : tile, averaging
     planes : how many there will be, for the progress
+    dtype : that it computes in
     """
 
     def __init__(
-        self, model: Model, stats: Statistics, config: PredictConfig, planes: int
-    ) -> None:
+        self, model: Model, stats: Statistics, config: PredictConfig, planes: int,
+        dtype: torch.dtype,
+    ) -> None:  # fmt: skip
         dims = model.spec.architecture.dims
         self._spec = model.spec
         self._stats = stats
         self._turns = turns(dims, flips=config.tta, rotations=config.rotate)
-        self._inference = Inference(model, choose_dtype(config.precision, model.device))
+        self._inference = Inference(model, dtype)
         self._network = self._inference.network
         self._passes_left = planes * len(self._turns)
         self._done = 0

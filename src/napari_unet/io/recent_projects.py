@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_unet.errors import OutputError, ProjectError
-from napari_unet.files import replacing, settings_folder
+from napari_unet import settings
+from napari_unet.errors import ProjectError
 from napari_unet.io.project import MANIFEST, projects_folder, read_manifest
 from napari_unet.io.project_lock import is_locked
 
-log = logging.getLogger(__name__)
+SETTINGS = "projects.json"
 MOST = 30
-LARGEST = 100_000  # bytes of the settings file
 
 
 @dataclass(frozen=True)
@@ -77,18 +74,8 @@ def _info(folder: Path) -> ProjectInfo | None:
     )  # fmt: skip
 
 
-def _settings_file() -> Path:
-    return settings_folder() / "projects.json"
-
-
 def _remembered() -> list[Path]:
-    place = _settings_file()
-    try:
-        if place.stat().st_size > LARGEST:
-            return []
-        found = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return []
+    found = settings.remembered(SETTINGS)
     names = found if isinstance(found, list) else []
     return [Path(name) for name in names if isinstance(name, str)][:MOST]
 
@@ -99,11 +86,4 @@ def remember_project(folder: Path) -> None:
     if folder.parent == projects_folder().absolute():
         return
     others = [each for each in _remembered() if each != folder]
-    place = _settings_file()
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(place) as temporary:
-            names = [str(each) for each in [folder, *others]][:MOST]
-            temporary.write_text(json.dumps(names, indent=1), encoding="utf-8")
-    except (OSError, OutputError) as error:
-        log.warning("recent projects are not remembered: %s", error)
+    settings.remember(SETTINGS, [str(each) for each in [folder, *others]][:MOST])
