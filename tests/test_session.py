@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
 
+import napari_unet
+from napari_unet import session as session_module
 from napari_unet.engine import learner
-from napari_unet.engine.config import FinetuneConfig, LabelsConfig, PredictConfig
+from napari_unet.engine import parts as parts_module
+from napari_unet.engine.config import (
+    FinetuneConfig,
+    LabelsConfig,
+    PartDone,
+    PredictConfig,
+)
 from napari_unet.errors import ImageError, LabelsError, TrainingError, UnetError
 from napari_unet.formats import save_model
 from napari_unet.jobs import run_now
@@ -483,3 +491,96 @@ def test_painting_on_and_on_does_not_keep_a_prediction_away() -> None:
     assert merges == 3
     assert (labels_of(opened)[:3, 2:5] == 77).all()
     assert opened.corrections.history.last == "prediction"
+
+
+# -- parts of a large prediction
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small images count as large ones."""
+    monkeypatch.setattr(session_module, "SOON", 1000)
+    monkeypatch.setattr(parts_module, "ROWS", 32)
+
+
+def large(session: Session) -> OpenImage:
+    session.set_model(tiny_model())
+    return session.add_image("large", noise((200, 150)), "YX")
+
+
+SMALL_TILES = PredictConfig(precision="float32", tile=32, smallest=1)
+
+
+@pytest.mark.usefixtures("parts")
+@pytest.mark.parametrize("first", [None, (slice(50, 90), slice(100, 140))])
+def test_a_large_prediction_grows_and_is_one_step_to_undo(first: Any) -> None:
+    session = Session()
+    opened = large(session)
+    filled: list[int] = []
+    session.labels_changed.connect(
+        lambda *_: filled.append(int((np.asarray(opened.corrections.labels) > 0).sum()))
+    )
+    run_now(session.predict_job(opened, SMALL_TILES, first=first))
+    assert len(filled) > 5
+    assert 0 < filled[0] < filled[-1] / 2
+    whole = napari_unet.predict(tiny_model(), opened.image, config=SMALL_TILES).labels
+    labels = np.asarray(opened.corrections.labels)
+    np.testing.assert_array_equal(labels > 0, whole > 0)
+    pairs = {(a, b) for a, b in zip(whole.flat, labels.flat, strict=True) if a}
+    assert len(pairs) == whole.max() == len({b for _, b in pairs})  # the same objects
+    assert session.images[0].summary.startswith(f"{whole.max():,} object")
+    session.undo(opened)
+    assert not np.asarray(opened.corrections.labels).any()
+    session.redo(opened)
+    np.testing.assert_array_equal(np.asarray(opened.corrections.labels), labels)
+
+
+@pytest.mark.usefixtures("parts")
+def test_what_is_painted_while_parts_come_in_stays() -> None:
+    session = Session()
+    opened = large(session)
+    job = session.predict_job(opened, SMALL_TILES)
+    painted = []
+
+    def paint(event: Any) -> None:
+        if isinstance(event, PartDone) and len(painted) < 3:
+            rows = slice(40 * len(painted) + 5, 40 * len(painted) + 25)
+            opened.corrections.labels[rows, 10:40] = 900 + len(painted)
+            opened.corrections.stroke_ends()
+            painted.append(rows)
+
+    run_now(job, paint)
+    for number, rows in enumerate(painted):
+        assert (opened.corrections.labels[rows, 10:40] == 900 + number).all()
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_cancelled_large_prediction_leaves_what_was_there_by_then() -> None:
+    session = Session()
+    opened = large(session)
+    job = session.predict_job(opened, SMALL_TILES)
+    for event in job.steps:
+        if isinstance(event, PartDone):
+            job.take(event)
+            break
+    job.steps.close()
+    assert np.asarray(opened.corrections.labels).any()
+    session.undo(opened)
+    assert not np.asarray(opened.corrections.labels).any()
+
+
+@pytest.mark.usefixtures("parts")
+def test_parts_stay_inside_of_what_was_drawn() -> None:
+    session = Session()
+    opened = large(session)
+    region = (slice(30, 170), slice(20, 130))
+    within = np.zeros((140, 110), bool)
+    within[20:120, 30:60] = True
+    seen = []
+    session.labels_changed.connect(lambda *_: seen.append(1))
+    run_now(session.predict_job(opened, SMALL_TILES, region, within))
+    assert len(seen) > 1
+    labels = np.asarray(opened.corrections.labels)
+    inside = np.zeros(labels.shape, bool)
+    inside[region] = within
+    assert set(np.unique(labels)) - {0} == set(np.unique(labels[inside])) - {0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from napari_unet.engine.config import PartDone
 from napari_unet.engine.drain import drain
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Job(Generic[T]):
         another; what is done is written into the project in the journal lane
     interrupt : makes a step that waits for another process end at once, by raising
         Interrupted; called from another thread when the user cancels
+    take : takes parts of the result that come before it, on the main thread
     """
 
     title: str
@@ -38,10 +40,18 @@ class Job(Generic[T]):
     accept: Callable[[T], Job[T] | None]
     lane: Lane = "network"
     interrupt: Callable[[], None] | None = None
+    take: Callable[[PartDone], None] | None = None
 
 
 def run_now(job: Job[T], on_event: Callable[[Any], Any] | None = None) -> T:
     """Run a job to its end in this thread, accept its result and return it."""
-    result = drain(job.steps, on_event)
+
+    def told(event: Any) -> None:
+        if isinstance(event, PartDone) and job.take is not None:
+            job.take(event)
+        if on_event is not None:
+            on_event(event)
+
+    result = drain(job.steps, told)
     more = job.accept(result)
     return result if more is None else run_now(more, on_event)

@@ -30,11 +30,13 @@ class Asked:
     region : slices over the axes of the labels
     within : bool, which pixels of the region, in a shape that goes with it; None: all
     window : the region and what is around it
+    near : where to begin; None: anywhere
     """
 
     region: Region
     within: NDArray[np.bool_] | None
     window: Region
+    near: Region | None = None
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from psygnal import Signal
 
-from napari_unet.engine.blocks import bounded, everything
+from napari_unet.engine.blocks import (
+    bounded,
+    common,
+    everything,
+    overlap,
+    relative,
+    shape_of,
+)
 from napari_unet.engine.config import PredictConfig
 from napari_unet.handover import provenance_of, write_masks, write_pairs
 from napari_unet.jobs import Job
@@ -34,7 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet.engine.blocks import Region
-    from napari_unet.engine.config import LabelsConfig
+    from napari_unet.engine.config import LabelsConfig, PartDone
     from napari_unet.handover import Grid
     from napari_unet.jobs import Lane
     from napari_unet.opened import OpenImage
@@ -42,7 +50,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Next = Callable[[], "Job[Any]"] | None  # makes the job that follows
+SOON = 2**21  # pixels; fewer are predicted so soon that no part need be shown before
 MOST_MERGES = 3  # in the worker, of one prediction; then it is put in at once
+
+
+@dataclass
+class _Growing:
+    """A prediction of which parts are shown before all of it is there.
+
+    Attributes
+    ----------
+    opened : the image
+    region, within : what was asked for
+    near : where to begin
+    begun : whether its step of the history is there, which what follows joins
+    """
+
+    opened: OpenImage
+    region: Region
+    within: NDArray[np.bool_] | None
+    near: Region | None = None
+    begun: bool = False
 
 
 class Session(ToolSession, ProgressSession, FinetuneSession):
@@ -104,34 +132,55 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
             If no model is loaded, or the labels are of another kind than it gives.
         """
         config = (config or PredictConfig()).model_copy(update={"keep_scores": True})
+        shape = opened.corrections.shape
+        whole = bounded(region or everything(shape), shape)
+        growing = _Growing(opened, whole, within)
         if first is None:
-            return self._predict_job(opened, config, region, within)
+            return self._predict_job(config, growing)
+        view = bounded(first, shape)
         return self._predict_job(
-            opened, config, first, None,
-            lambda: self._predict_job(opened, config, region, within),
+            config, _Growing(opened, view, None),
+            lambda: self._predict_job(config, replace(growing, near=view, begun=True)),
         )  # fmt: skip
 
     def _predict_job(
-        self, opened: OpenImage, config: PredictConfig, region: Region | None,
-        within: NDArray[np.bool_] | None, then: Next = None,
-    ) -> Job[Any]:  # fmt: skip
-        """Return a job for a part, and what is to be done after it."""
+        self, config: PredictConfig, growing: _Growing, then: Next = None
+    ) -> Job[Any]:
+        """Return a job for a part of an image, and what is to be done after it."""
         model, number = self._state.model_of(), self._state.current
+        opened, region = growing.opened, growing.region
         opened.follow(*self._kind(), model.spec.name)
-        shape = opened.corrections.shape
-        region = bounded(region or everything(shape), shape)
-        window = with_context(region, shape, model.spec.architecture.dims)
-        snapshot = opened.corrections.snapshot(window)
-        asked = Asked(region, within, window)
+        shape, dims = opened.corrections.shape, model.spec.architecture.dims
+        window = with_context(region, shape, dims)
+        asked = Asked(region, growing.within, window, growing.near)
+        shows = dims == 2 and prod(shape_of(window)) > SOON
+        snapshot = None if shows else opened.corrections.snapshot(window)
         models = (model, *self.partners)
-        steps = predict_into(models, opened, config, asked, snapshot)
         return Job(
-            f"Predicting {opened.name}", steps, 0,
+            f"Predicting {opened.name}",
+            predict_into(models, opened, config, asked, snapshot), 0,
             lambda predicted: self._take_prediction(
-                opened, replace(predicted, version=number), then=then
+                opened, replace(predicted, version=number, joins=growing.begun),
+                then=then,
             ),
             interrupt=lambda: interrupt_all(models),
+            take=lambda part: self._take_part(growing, part, number),
         )  # fmt: skip
+
+    def _take_part(self, growing: _Growing, part: PartDone, version: int) -> None:
+        """Show a part of a prediction; all of it will be one step of the history."""
+        opened = growing.opened
+        if not overlap(part.region, growing.region):
+            return
+        region, within = common(part.region, growing.region), growing.within
+        if within is not None:
+            within = within[relative(region, growing.region)]
+        snapshot = opened.corrections.snapshot(part.window)
+        merged = snapshot.merge(part.labels, part.window, region, within)
+        changed = opened.corrections.put(merged, again=growing.begun)
+        growing.begun = growing.begun or changed is not None
+        self._note_prediction(opened, region, version)
+        self.labels_changed.emit(opened, changed)
 
     def _take_prediction(
         self, opened: OpenImage, predicted: Predicted, lane: Lane = "network",
@@ -141,13 +190,14 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         corrections, again = opened.corrections, lane == "short"
         if again and opened.kept is not predicted.kept:
             return None  # sliders were moved, and then something else was predicted
-        if corrections.is_stale(predicted.merged):
+        merged = predicted.merged
+        if merged is None or corrections.is_stale(merged):
             if predicted.merges < MOST_MERGES:
                 return self._merge_again(opened, predicted, lane, then)
             snapshot = corrections.snapshot(predicted.window)
-            predicted = predicted.merged_into(snapshot)
+            predicted, merged = predicted.merged_into(snapshot)
         self._note_pace(predicted.seconds, predicted.labels.size)
-        changed = corrections.put(predicted.merged, again=again)
+        changed = corrections.put(merged, again=again or predicted.joins)
         self._note_prediction(opened, predicted.region, predicted.version)
         opened.kept, opened.summary = predicted.kept, predicted.summary
         self.labels_changed.emit(opened, changed)

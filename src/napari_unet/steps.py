@@ -51,10 +51,12 @@ class Predicted:
     ``within`` tells which pixels of ``region`` were asked for; None: all.
     ``seconds`` is how long the network took, ``merges`` counts how often it was merged;
     ``version`` is that of the model, 0 where kept scores are only read in another way.
-    ``uncertainty`` is there where it was asked for.
+    ``uncertainty`` is there where it was asked for. ``merged`` is None where parts were
+    shown meanwhile, so that it has to be merged into these anyway; ``joins`` tells
+    whether it is undone together with them.
     """
 
-    merged: Merged
+    merged: Merged | None
     labels: NDArray[np.int32]
     window: Region
     region: Region
@@ -65,11 +67,12 @@ class Predicted:
     version: int = 0
     within: NDArray[np.bool_] | None = None
     uncertainty: UncertaintyMap | None = None
+    joins: bool = False
 
-    def merged_into(self, snapshot: Snapshot) -> Predicted:
-        """Return the same, merged into what is there by now."""
+    def merged_into(self, snapshot: Snapshot) -> tuple[Predicted, Merged]:
+        """Return the same, merged into what is there by now, and what that changes."""
         merged = snapshot.merge(self.labels, self.window, self.region, self.within)
-        return replace(self, merged=merged, merges=self.merges + 1)
+        return replace(self, merged=merged, merges=self.merges + 1), merged
 
 
 def load_from(
@@ -168,11 +171,12 @@ def check_tiling(
 
 def predict_into(
     models: Sequence[Model], opened: OpenImage, config: PredictConfig, asked: Asked,
-    snapshot: Snapshot,
+    snapshot: Snapshot | None,
 ) -> Generator[Any, None, Predicted]:  # fmt: skip
     """Predict a window and merge what was asked for into the snapshot.
 
-    The scores of several models are averaged.
+    The scores of several models are averaged. Without a snapshot, parts are told of as
+    they are computed.
     """
     from napari_unet.engine.predict import predict_steps
 
@@ -180,10 +184,13 @@ def predict_into(
     began = time.monotonic()
     prediction = yield from predict_steps(
         models[0], opened.image, axes=opened.axes, config=config, region=window,
-        counted=_asked_pixels(asked), partners=models[1:],
+        counted=_asked_pixels(asked), partners=models[1:], parts=snapshot is None,
+        near=asked.near,
     )  # fmt: skip
     seconds = time.monotonic() - began
-    merged = snapshot.merge(prediction.labels, window, region, within)
+    merged = None
+    if snapshot is not None:
+        merged = snapshot.merge(prediction.labels, window, region, within)
     kept = None
     if prediction.scores is not None and prediction.scores.nbytes <= 2 * KEPT_BYTES:
         scores = prediction.scores.astype(np.float16)
@@ -193,7 +200,7 @@ def predict_into(
         doubt = UncertaintyMap(region, apart[relative(region, window)])
     return Predicted(
         merged, prediction.labels, window, region, kept, prediction.summary, seconds,
-        within=within, uncertainty=doubt,
+        int(merged is not None), within=within, uncertainty=doubt,
     )  # fmt: skip
 
 
@@ -210,7 +217,7 @@ def merge_again(
 ) -> Generator[None, None, Predicted]:
     """Merge a prediction into what the user corrected while it was made."""
     yield
-    return predicted.merged_into(snapshot)
+    return predicted.merged_into(snapshot)[0]
 
 
 def relabel_into(

@@ -168,14 +168,19 @@ class DenseLedger:
         return True
 
     def _predict_objects(self, placed: Labels, fixed: Mask, region: Window) -> None:
-        asked = self._reaching(region)
-        self.labels[~fixed & asked] = 0
+        movable = self._reaching(region) & ~fixed
+        old = np.where(movable, self.labels, 0)
+        self.labels[movable] = 0
         free = ~fixed & (self.labels == 0)
         for label in np.unique(placed[region][placed[region] > 0]):
             whole = placed == label
             left = whole & free
             enough = left.any() and 2 * left.sum() >= whole.sum()
             if enough and ((left == whole).all() or self.pieces(left) == 1):
+                there = int(old[left][0])
+                if there and (left == (old == there)).all():
+                    self.labels[left] = there  # the same object as before
+                    continue
                 self.labels[left] = self.next_label
                 self.next_label += 1
 

@@ -276,6 +276,22 @@ def test_a_stale_merge_is_refused() -> None:
         corrections.put(merged)
 
 
+def test_an_object_that_is_predicted_again_keeps_its_number() -> None:
+    corrections = Corrections(np.zeros(SHAPE, np.int32))
+    corrections.merge(discs((10, 10, 5), (30, 40, 6), (30, 10, 4)), WHOLE)
+    before = np.array(corrections.labels)
+    assert (
+        corrections.merge(discs((30, 10, 4), (10, 10, 5), (30, 40, 6)), WHOLE) is None
+    )
+    changed = corrections.merge(discs((10, 10, 5), (30, 40, 7), (30, 10, 4)), WHOLE)
+    assert changed is not None
+    after = np.array(corrections.labels)
+    np.testing.assert_array_equal(after[:20], before[:20])
+    assert after[30, 10] == before[30, 10]
+    assert after[30, 40] == 4  # it grew: another object
+    assert corrections.next_label == 5
+
+
 def bars(shape: tuple[int, int] = (1024, 1024)) -> Corrections:
     """Labels with one long object, one in two pieces, and small ones around."""
     labels = discs((500, 500, 8), (500, 560, 8), shape=shape)
@@ -331,7 +347,7 @@ def test_numbers_that_end_are_told_of_before_they_turn_negative() -> None:
     corrections.merge(discs((30, 40, 6)), WHOLE)
     assert corrections.labels[30, 40] == 2**31 - 1
     with pytest.raises(LabelsError, match="go up to 2147483647"):
-        corrections.merge(discs((30, 40, 6)), WHOLE)
+        corrections.merge(discs((30, 40, 7)), WHOLE)
     assert corrections.labels[30, 40] == 2**31 - 1
 
 

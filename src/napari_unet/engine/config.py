@@ -204,6 +204,22 @@ class TileDone:
 
 
 @dataclass(frozen=True)
+class PartDone(TileDone):
+    """With a tile, a part of a large prediction can be shown; the result is exact.
+
+    Attributes
+    ----------
+    labels : int32, of ``window``
+    window : slices over the axes of all labels: the part, and what is around it
+    region : the part
+    """
+
+    labels: Any
+    window: tuple[slice, ...]
+    region: tuple[slice, ...]
+
+
+@dataclass(frozen=True)
 class RecallDone:
     """What the loaded model says of one of the images that it shall remember."""
 

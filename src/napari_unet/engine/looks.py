@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from napari_unet.engine.model import Model
     from napari_unet.engine.spec import ModelSpec, Output
+    from napari_unet.engine.tiles import Slices
 
 
 class Looks:
@@ -53,6 +54,10 @@ class Looks:
     def mean(self) -> NDArray[Any]:
         """Return the mean scores, (K, [Z,] Y, X)."""
         return self._sum if self._count < 2 else self._sum / self._count
+
+    def so_far(self, part: Slices) -> NDArray[np.float32]:
+        """Return the scores of a part, (K, [Z,] Y, X), during the only look."""
+        return self._sum[(slice(None), *part)].astype(np.float32)
 
     def spread(self) -> NDArray[np.float32]:
         """Return the standard deviation of the scores, ([Z,] Y, X) float32, 0 to 0.5.

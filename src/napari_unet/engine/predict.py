@@ -6,22 +6,17 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import product
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import fastremap
 import numpy as np
 
-from napari_unet.engine.axes import arrange, guess_axes, in_channel_order
-from napari_unet.engine.config import PredictConfig, TileDone
+from napari_unet.engine.config import PartDone, PredictConfig, TileDone
 from napari_unet.engine.drain import drain
-from napari_unet.engine.kinds import LARGEST
-from napari_unet.engine.lazy import read
-from napari_unet.engine.looks import check_alike
-from napari_unet.engine.normalize import normalize, statistics
-from napari_unet.engine.precision import best_dtype
+from napari_unet.engine.ensemble import Ensemble
+from napari_unet.engine.instances import labels_from_scores
+from napari_unet.engine.parts import Growing
 from napari_unet.engine.seams import label
-from napari_unet.engine.tile_runner import TileRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,8 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet.engine.config import LabelsConfig
+    from napari_unet.engine.looks import Looks
     from napari_unet.engine.model import Model
     from napari_unet.engine.normalize import Statistics
+    from napari_unet.engine.parts import Part
     from napari_unet.engine.spec import ModelSpec
     from napari_unet.engine.tiles import Slices
 
@@ -108,6 +105,8 @@ def predict_steps(
     region: tuple[slice, ...] | None = None,
     counted: NDArray[np.bool_] | None = None,
     partners: Sequence[Model] = (),
+    parts: bool = False,
+    near: tuple[slice, ...] | None = None,
 ) -> PredictSteps:
     """Predict labels, one tile a step.
 
@@ -119,10 +118,14 @@ def predict_steps(
         so that its scores are those of the whole image.
     counted : bool, of the region's shape, where the summary counts objects; None: in
         all of it
+    parts : whether to yield what can be shown of large planes while the rest is
+        computed; several looks, volumes and networks that measure all they see have
+        none
+    near : slices over the image's axes without channels, where to begin
 
     Yields
     ------
-    TileDone
+    TileDone, some of them PartDone
 
     Returns
     -------
@@ -141,25 +144,22 @@ def predict_steps(
     config = config or PredictConfig()
     began = time.perf_counter()
     spec = model.spec
-    check_alike((model, *partners))
-    members = _members((model, *partners), image, axes, config)
-    first = members[0]
-    window = _window(first.picture.shape[1:], region)
+    models = Ensemble((model, *partners), image, axes, config)
+    window = _window(models.shape, region)
     stack, inner = window[: -spec.architecture.dims], window[-spec.architecture.dims :]
     labels = np.zeros([part.stop - part.start for part in window], np.int32)
     kept = _room(labels.shape, spec) if config.keep_scores and stack else None
-    planes = prod(labels.shape[: len(stack)])
-    runners = [_runner(each, config, planes, stack, inner) for each in members]
-    several = len(members) > 1
-    spread = config.uncertainty and (several or config.tta or config.rotate)
+    models.prepare(stack, inner)
+    spread = config.uncertainty and models.looks_often
     apart = np.zeros(labels.shape, np.float32) if spread else None
-    highest, told = 0, _Progress(len(runners))
+    begin = None if near is None else near[-spec.architecture.dims :]
+    highest = 0
     for index in product(*(range(part.start, part.stop) for part in stack)):
-        looks = runners[0].looks(inner, several=several, spread=spread)
-        for number, (each, runner) in enumerate(zip(members, runners, strict=True)):
-            plane = each.picture[_all_channels(index)]
-            for event in runner.look(plane, inner, looks):
-                yield told.by(number, event)
+        looks = models.looks(inner, spread=spread)
+        steps = models.look(index, inner, looks, begin)
+        if parts and models.shows_parts:
+            steps = _with_parts(steps, models, index, looks, inner)
+        yield from steps
         scores = looks.mean()
         place = tuple(i - part.start for i, part in zip(index, stack, strict=True))
         highest = _number(labels[(*place, ...)], scores, spec, config, highest)
@@ -169,98 +169,45 @@ def predict_steps(
             apart[(*place, ...)] = looks.spread()
     if config.keep_scores and kept is None:  # a single plane's need no copy
         kept = scores.astype(np.float32, copy=False)
-    notes = [*first.notes, *runners[0].notes, *_sampled(first.stats)]
-    if several:
-        notes.insert(0, f"mean of {len(members)} models")
+    notes = models.notes
     if config.uncertainty and apart is None:
-        notes.append(ONE_LOOK)
+        notes = (*notes, ONE_LOOK)
     seen = labels if counted is None else labels[counted]
     seconds = time.perf_counter() - began
-    summary = _summary(seen, spec, first.stats, tuple(notes), seconds)
+    summary = _summary(seen, spec, models.stats, notes, seconds)
     return Prediction(labels, kept, summary, apart)
 
 
-@dataclass(frozen=True)
-class _Member:
-    """A model of an ensemble, and the image as it takes it."""
+def _with_parts(
+    steps: Iterable[TileDone], models: Ensemble, index: tuple[int, ...], looks: Looks,
+    corner: Slices,
+) -> Generator[TileDone, None, None]:  # fmt: skip
+    """Yield what is done of a plane, and the labels of parts as they are computed."""
+    stack, growing = tuple(slice(i, i + 1) for i in index), Growing()
+    event = TileDone(0, 0)
 
-    model: Model
-    picture: Any
-    stats: Statistics
-    notes: tuple[str, ...]
+    def shown(parts: Iterable[Part]) -> Generator[PartDone, None, None]:
+        for part in parts:
+            scores = looks.so_far(part.window)
+            labels = labels_from_scores(scores, models.spec.output, models.config)
+            window, region = (
+                (*stack, *_moved(each, corner)) for each in (part.window, part.region)
+            )
+            labels = labels.reshape((1,) * len(stack) + labels.shape)
+            yield PartDone(event.done, event.total, labels, window, region)
 
-
-def _members(
-    models: Sequence[Model], image: Any, axes: str | None, config: PredictConfig
-) -> list[_Member]:
-    """Return the models of an ensemble, each with the image as it takes it."""
-    found = []
-    for model in models:
-        spec = model.spec
-        arranged = arrange(image, axes, spec.architecture, config.channel)
-        picture = in_channel_order(arranged.image, spec.channel_order)
-        stats = statistics(picture, spec.normalization)
-        fitting, chosen = _for_kind(model, picture, stats)
-        notes = (*arranged.notes, *chosen)
-        found.append(_Member(fitting, picture, stats, notes))
-        axes = axes or guess_axes(image.shape, spec.architecture)  # as by the first
-    return found
+    for event in steps:
+        yield event
+        yield from shown(growing.add(models.latest))
+    yield from shown(growing.rest())
 
 
-def _runner(
-    member: _Member, config: PredictConfig, planes: int, stack: Slices, inner: Slices
-) -> TileRunner:
-    """Return what computes a region; its first plane says in which number format."""
-    lengths = member.picture.shape[1:]
-    index = (min(part.start, n - 1) for part, n in zip(stack, lengths, strict=False))
-    plane = member.picture[_all_channels(index)]
-    dtype = best_dtype(member.model, config.precision, plane, member.stats, inner)
-    return TileRunner(member.model, member.stats, config, planes, dtype)
-
-
-class _Progress:
-    """The tiles of several runners as one count."""
-
-    def __init__(self, count: int) -> None:
-        self._done = [0] * count
-        self._totals = [0] * count
-
-    def by(self, number: int, event: TileDone) -> TileDone:
-        """Return what a runner tells, with what the others did or will do."""
-        self._done[number], self._totals[number] = event.done, event.total
-        likely = max(self._totals)
-        total = sum(each or likely for each in self._totals)
-        return TileDone(sum(self._done), total)
-
-
-def _sampled(stats: Statistics) -> tuple[str, ...]:
-    """Return what is to be said where not all pixels were measured."""
-    if not stats.sampled:
-        return ()
-    return (f"intensities measured on a sample of {stats.sampled:,} pixels",)
-
-
-def _for_kind(
-    model: Model, picture: Any, stats: Statistics
-) -> tuple[Model, tuple[str, ...]]:
-    """Return the model for an image's kind, and a note if it is not the usual one."""
-    if model.elder is None:
-        return model, ()
-    dims = model.spec.architecture.dims
-    middle = tuple(n // 2 for n in picture.shape[1 : picture.ndim - dims])
-    plane = read(picture[_all_channels((*middle, *_middles(picture.shape[-dims:])))])
-    fitting = model.fitting(normalize(plane, stats))
-    if fitting.network is model.network:
-        return fitting, ()
-    name = model.elder.gate.name
-    return fitting, (f"an image of the kind that {name} knows: its weights were used",)
-
-
-def _middles(shape: tuple[int, ...]) -> Iterable[slice]:
-    """Return what is looked at of a plane or volume to see its kind."""
-    for length in shape:
-        spare = max(length - LARGEST, 0)
-        yield slice(spare // 2, length - (spare - spare // 2))
+def _moved(part: Slices, corner: Slices) -> Slices:
+    """Return slices counted from where those of a corner are counted from."""
+    return tuple(
+        slice(s.start + c.start, s.stop + c.start)
+        for s, c in zip(part, corner, strict=True)
+    )
 
 
 def _window(shape: tuple[int, ...], region: tuple[slice, ...] | None) -> Slices:

@@ -261,6 +261,8 @@ def merge_instances(
 ) -> NDArray[np.int32]:  # fmt: skip
     """Return the labels with the predicted objects, whole or not at all.
 
+    An object that is there already, to the pixel, keeps its number.
+
     Parameters
     ----------
     current, predicted : labels of a window in which objects lie whole
@@ -279,13 +281,16 @@ def merge_instances(
     wanted = fastremap.unique(predicted[asked])
     predicted = predicted * members(predicted, wanted)
     rest = predicted * ~fixed
-    keep = _survivors(predicted, rest)
-    if first + np.count_nonzero(keep) - 1 > HIGHEST:
+    keep, areas = _survivors(predicted, rest)
+    same = _unchanged(rest, areas, current * (moved & ~protected))
+    fresh = keep & (same == 0)
+    if first + np.count_nonzero(fresh) - 1 > HIGHEST:
         raise LabelsError(
             f"The labels go up to {first - 1}, expected room for new numbers below "
             f"{HIGHEST + 1}: predict into a new labels layer."
         )
-    numbers = np.where(keep, np.cumsum(keep) + first - 1, 0).astype(np.int32)
+    new = np.cumsum(fresh) + first - 1
+    numbers = np.where(fresh, new, np.where(keep, same, 0)).astype(np.int32)
     merged: NDArray[np.int32] = numbers.take(rest)
     np.copyto(merged, current, where=fixed)
     return merged
@@ -293,8 +298,8 @@ def merge_instances(
 
 def _survivors(
     predicted: NDArray[np.int32], rest: NDArray[np.int32]
-) -> NDArray[np.bool_]:
-    """Tell for each id whether half of it is left, and that in one piece."""
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Tell for each id whether half of it is left, in one piece; and how much is."""
     areas = np.bincount(predicted.ravel(), minlength=1)
     left = np.bincount(rest.ravel(), minlength=len(areas))
     keep = (2 * left >= areas) & (left > 0)
@@ -302,7 +307,30 @@ def _survivors(
     cut = keep & (left < areas)
     if cut.any():
         keep &= ~cut | (pieces(np.where(cut[rest], rest, 0), len(areas)) == 1)
-    return keep
+    return keep, left
+
+
+def _unchanged(
+    rest: NDArray[np.int32], areas: NDArray[np.int64], old: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Return for each id the number of the old object that is the same, or 0.
+
+    Parameters
+    ----------
+    rest : the new objects
+    areas : pixels of each of them
+    old : like ``rest``, the objects that make room for them
+    """
+    flat, places = rest.ravel(), np.zeros(len(areas), np.int64)
+    places[flat[::-1]] = np.arange(flat.size - 1, -1, -1)  # of the first pixel
+    likely = old.ravel().take(places)
+    likely[areas == 0] = 0
+    likely[0] = 0
+    alike = np.bincount(flat * (old.ravel() == likely.take(flat)), minlength=len(areas))
+    known, sizes = fastremap.unique(old, return_counts=True)
+    size = sizes[np.searchsorted(known, likely)] if likely.any() else 0
+    same = (alike == areas) & (size == areas)
+    return np.where(same, likely, 0).astype(np.int32)
 
 
 def pieces(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:

@@ -20,9 +20,10 @@ from napari_unet.engine.inference import Frame, Inference
 from napari_unet.engine.lazy import check_finite, is_lazy, read
 from napari_unet.engine.looks import Looks
 from napari_unet.engine.normalize import normalize
+from napari_unet.engine.parts import nearest_first
 from napari_unet.engine.seams import LARGEST
 from napari_unet.engine.tiles import plan, round_up
-from napari_unet.engine.turns import turns
+from napari_unet.engine.turns import Turn, turns
 from napari_unet.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -76,6 +77,12 @@ class TileRunner:
         self._asked = config.tile
         self._core: tuple[int, ...] = ()  # not chosen yet
         self._reduced = False
+        self.latest: Slices = ()  # tile, in pixels of the region as it is laid
+
+    @property
+    def shows(self) -> bool:
+        """Whether a tile's scores are final once it is computed."""
+        return self._network.local
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -111,7 +118,7 @@ class TileRunner:
         return Looks(shape, dtype, self._spec.output, spread=spread)
 
     def look(
-        self, plane: Any, region: Slices, looks: Looks
+        self, plane: Any, region: Slices, looks: Looks, near: Slices | None = None
     ) -> Generator[TileDone, None, None]:
         """Look at a plane once for each turn, yielding TileDone for each tile.
 
@@ -120,6 +127,7 @@ class TileRunner:
         plane : (C, [Z,] Y, X), raw intensity; read tile by tile
         region : slices with start and stop over its spatial axes
         looks : takes the region's scores
+        near : where in the plane tiles are computed first; None: anywhere
         """
         with ExitStack() as stack:
             stack.callback(self.release)  # also when it is cancelled
@@ -129,16 +137,18 @@ class TileRunner:
                 frame = Frame(self._inference, plane.shape[1:], turn if many else None)
                 self._passes_left -= 1
                 with looks.one() as total:
-                    yield from self._one_pass(frame, reader, region, total)
+                    yield from self._one_pass(frame, reader, region, total, near)
 
     def _one_pass(
-        self, frame: Frame, reader: _Reader, region: Slices, total: NDArray[Any]
-    ) -> Generator[TileDone, None, None]:
+        self, frame: Frame, reader: _Reader, region: Slices, total: NDArray[Any],
+        near: Slices | None,
+    ) -> Generator[TileDone, None, None]:  # fmt: skip
         """Add the scores of the image as it is laid to a total."""
         laid = frame.laid(tuple((part.start, part.stop) for part in region))
         area = tuple(slice(start, stop) for start, stop in laid)
         self._choose_core(frame)
-        whole = todo = self._plan(frame, area)
+        near = near if frame.turn == Turn() else None
+        whole = todo = nearest_first(self._plan(frame, area), near)
         placed = _Placed(total, region, blends=not self._network.local)
         window: Window | None = None
         while todo:
@@ -148,10 +158,11 @@ class TileRunner:
             scores = self._attempt(reader.read(window, then), window)
             if scores is None:
                 self._halve(area)
-                whole, window = self._plan(frame, area), None
+                whole, window = nearest_first(self._plan(frame, area), near), None
                 todo = _unfinished(todo, whole)
                 continue
             placed.put(scores, window)
+            self.latest = todo[0].place
             todo, window = todo[1:], then
             self._done += 1
             ahead = len(todo) + self._passes_left * len(whole)

@@ -22,6 +22,7 @@ from napari_unet.engine.config import (
     BytesDone,
     EpochDone,
     LookDone,
+    PartDone,
     PlaneDone,
     RecallDone,
     StepDone,
@@ -38,7 +39,7 @@ SHORTEST_PAUSE = 0.1  # seconds between two progress events (fact F11)
 THREADS = 4  # at least: keeping what was done must not wait behind the other lanes
 QUIET = "journal"  # the lane without bars and notifications, several times a minute
 LONGEST_END = 20_000  # milliseconds that a last step may take when Python exits
-KEPT = (EpochDone, PreviewDone)  # events that are told however fast they come
+KEPT = (EpochDone, PreviewDone, PartDone)  # events that are told however fast they come
 COUNTED = (
     TileDone,
     StepDone,
@@ -268,6 +269,8 @@ class JobRunner(QObject):
             done, total = fraction_of(event)
             bar.total = total
             bar.update(done - bar.n)
+        if isinstance(event, PartDone) and job.take is not None:
+            job.take(event)
         self.progressed.emit(job, event)
 
     def _on_over(self, worker: JobWorker) -> None:

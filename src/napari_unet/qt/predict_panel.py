@@ -28,6 +28,7 @@ from napari_unet.qt.layers import (
 )
 from napari_unet.qt.outlines import drawn_region
 from napari_unet.qt.parts import LayerChooser, Panel, enable, side_by_side
+from napari_unet.session import SOON
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,8 +46,8 @@ SCOPES = {
 }
 LUMINANCE = "all"
 SMALL_PART = 0.3  # of everything; so much in view is predicted first
-SOON = 2**21  # pixels; fewer are predicted so soon that nothing need come first
 READY = "Ready to predict."
+PARTLY = "Cancelled: what was predicted by then stays, Undo takes it back."
 
 
 class PredictPanel(Panel):
@@ -59,6 +60,7 @@ class PredictPanel(Panel):
         super().__init__(bench)
         self._opened: OpenImage | None = None
         self._state = ""  # the last sentence about what is missing
+        self._partly = False  # whether something of a running prediction is shown
         self.image = LayerChooser(
             bench, Image, "unet.predict.image", "The image layer to predict on"
         )
@@ -78,8 +80,8 @@ class PredictPanel(Panel):
         )
         self.cancel = self.button(
             "cancel", "Cancel",
-            "Stop; the layer stays as it was; of everything, what was in view is\n"
-            "predicted by then (Shift+Escape)",
+            "Stop; of large images, what was predicted by then stays, and one Undo\n"
+            "takes it back (Shift+Escape)",
             bench.runner.cancel,
         )  # fmt: skip
         self.row(self.run, self.cancel)
@@ -146,6 +148,7 @@ class PredictPanel(Panel):
     # -- what the user does
 
     def _on_run_clicked(self) -> None:
+        self._partly = False
         if self.bench.run(self.name, self._make_job):
             self.summary.setText("Predicting ...")
 
@@ -254,8 +257,9 @@ class PredictPanel(Panel):
     def _on_session_model_changed(self) -> None:
         self._on_image_changed()
 
-    def _on_session_labels_changed(self, opened: OpenImage, _: Any) -> None:
+    def _on_session_labels_changed(self, opened: OpenImage, changed: Any) -> None:
         if opened is self._opened:
+            self._partly = self._partly or changed is not None
             layer = self.bench.layer_of(opened)
             if layer is not None:
                 self.labels.choose(layer)
@@ -298,6 +302,6 @@ class PredictPanel(Panel):
 
     def _on_runner_ended(self, job: Any, problem: str) -> None:
         if job.title.startswith("Predicting") and problem:
-            self.summary.setText(
-                problem.capitalize() if problem == "cancelled" else problem
-            )
+            if problem == "cancelled":
+                problem = PARTLY if self._partly else "Cancelled"
+            self.summary.setText(problem)

@@ -1,0 +1,189 @@
+"""The models of a prediction, one or several, each with the image as it takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from napari_unet.engine.axes import arrange, guess_axes, in_channel_order
+from napari_unet.engine.config import TileDone
+from napari_unet.engine.kinds import LARGEST
+from napari_unet.engine.lazy import read
+from napari_unet.engine.looks import check_alike
+from napari_unet.engine.normalize import normalize, statistics
+from napari_unet.engine.precision import best_dtype
+from napari_unet.engine.tile_runner import TileRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Sequence
+
+    from napari_unet.engine.config import PredictConfig
+    from napari_unet.engine.looks import Looks
+    from napari_unet.engine.model import Model
+    from napari_unet.engine.normalize import Statistics
+    from napari_unet.engine.tiles import Slices
+
+
+class Ensemble:
+    """Looks at the planes of an image with all models, each in its own way.
+
+    Parameters
+    ----------
+    models : that give the same; the first says what axes mean
+    image, axes, config : as for ``predict``
+
+    Attributes
+    ----------
+    spec : of the first model
+    shape : of the image without its channels
+    stats : of the image, as the first model takes it
+    latest : tile, in pixels of the region
+
+    Raises
+    ------
+    CheckpointError
+        If models give other things than the first.
+    ImageError
+        If the image cannot be used.
+    """
+
+    def __init__(
+        self, models: Sequence[Model], image: Any, axes: str | None,
+        config: PredictConfig,
+    ) -> None:  # fmt: skip
+        check_alike(models)
+        self.spec, self.config = models[0].spec, config
+        self._members = _members(models, image, axes, config)
+        self._runners: list[TileRunner] = []
+        self._progress = _Progress(len(models))
+        self.shape: tuple[int, ...] = self._members[0].picture.shape[1:]
+        self.stats = self._members[0].stats
+        self.latest: Slices = ()
+
+    @property
+    def looks_often(self) -> bool:
+        """Whether there are several looks at a plane."""
+        config = self.config
+        return len(self._members) > 1 or config.tta or config.rotate
+
+    @property
+    def shows_parts(self) -> bool:
+        """Whether the scores of a tile of a plane are final once it is computed."""
+        flat = self.spec.architecture.dims == 2
+        return flat and not self.looks_often and self._runners[0].shows
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of how it went."""
+        first = self._members[0]
+        notes = (*first.notes, *self._runners[0].notes, *_sampled(first.stats))
+        if len(self._members) > 1:
+            return (f"mean of {len(self._members)} models", *notes)
+        return notes
+
+    def prepare(self, stack: Slices, inner: Slices) -> None:
+        """Get ready for the planes of a region: slices of stack axes, and of planes."""
+        planes = prod(part.stop - part.start for part in stack)
+        self._runners = [
+            _runner(each, self.config, planes, stack, inner) for each in self._members
+        ]
+
+    def looks(self, inner: Slices, *, spread: bool) -> Looks:
+        """Return room for what is seen of a plane; see ``TileRunner.looks``."""
+        several = len(self._members) > 1
+        return self._runners[0].looks(inner, several=several, spread=spread)
+
+    def look(
+        self, index: tuple[int, ...], inner: Slices, looks: Looks, near: Slices | None
+    ) -> Generator[TileDone, None, None]:
+        """Look at a plane with every model; see ``TileRunner.look``."""
+        pairs = zip(self._members, self._runners, strict=True)
+        for number, (member, runner) in enumerate(pairs):
+            plane = member.picture[(slice(None), *index)]
+            for event in runner.look(plane, inner, looks, near):
+                self.latest = runner.latest
+                yield self._progress.by(number, event)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A model of an ensemble, and the image as it takes it."""
+
+    model: Model
+    picture: Any
+    stats: Statistics
+    notes: tuple[str, ...]
+
+
+def _members(
+    models: Sequence[Model], image: Any, axes: str | None, config: PredictConfig
+) -> list[_Member]:
+    """Return the models of an ensemble, each with the image as it takes it."""
+    found = []
+    for model in models:
+        spec = model.spec
+        arranged = arrange(image, axes, spec.architecture, config.channel)
+        picture = in_channel_order(arranged.image, spec.channel_order)
+        stats = statistics(picture, spec.normalization)
+        fitting, chosen = _for_kind(model, picture, stats)
+        notes = (*arranged.notes, *chosen)
+        found.append(_Member(fitting, picture, stats, notes))
+        axes = axes or guess_axes(image.shape, spec.architecture)  # as by the first
+    return found
+
+
+def _runner(
+    member: _Member, config: PredictConfig, planes: int, stack: Slices, inner: Slices
+) -> TileRunner:
+    """Return what computes a region; its first plane says in which number format."""
+    lengths = member.picture.shape[1:]
+    index = (min(part.start, n - 1) for part, n in zip(stack, lengths, strict=False))
+    plane = member.picture[(slice(None), *index)]
+    dtype = best_dtype(member.model, config.precision, plane, member.stats, inner)
+    return TileRunner(member.model, member.stats, config, planes, dtype)
+
+
+class _Progress:
+    """The tiles of several runners as one count."""
+
+    def __init__(self, count: int) -> None:
+        self._done = [0] * count
+        self._totals = [0] * count
+
+    def by(self, number: int, event: TileDone) -> TileDone:
+        """Return what a runner tells, with what the others did or will do."""
+        self._done[number], self._totals[number] = event.done, event.total
+        likely = max(self._totals)
+        total = sum(each or likely for each in self._totals)
+        return TileDone(sum(self._done), total)
+
+
+def _sampled(stats: Statistics) -> tuple[str, ...]:
+    """Return what is to be said where not all pixels were measured."""
+    if not stats.sampled:
+        return ()
+    return (f"intensities measured on a sample of {stats.sampled:,} pixels",)
+
+
+def _for_kind(
+    model: Model, picture: Any, stats: Statistics
+) -> tuple[Model, tuple[str, ...]]:
+    """Return the model for an image's kind, and a note if it is not the usual one."""
+    if model.elder is None:
+        return model, ()
+    dims = model.spec.architecture.dims
+    middle = tuple(n // 2 for n in picture.shape[1 : picture.ndim - dims])
+    plane = read(picture[(slice(None), *middle, *_middles(picture.shape[-dims:]))])
+    fitting = model.fitting(normalize(plane, stats))
+    if fitting.network is model.network:
+        return fitting, ()
+    name = model.elder.gate.name
+    return fitting, (f"an image of the kind that {name} knows: its weights were used",)
+
+
+def _middles(shape: tuple[int, ...]) -> Iterable[slice]:
+    """Return what is looked at of a plane or volume to see its kind."""
+    for length in shape:
+        spare = max(length - LARGEST, 0)
+        yield slice(spare // 2, length - (spare - spare // 2))
