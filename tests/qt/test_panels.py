@@ -320,6 +320,21 @@ def test_sliders_change_the_labels_without_the_network(hands, tiny_files) -> Non
     assert changed.mean() < 1e-3
 
 
+def test_a_slice_that_is_left_while_it_is_predicted_is_the_one_that_is_done(
+    hands, tiny_files
+) -> None:
+    one = ready(hands, tiny_files, np.stack([GREY] * 4))
+    one.type_axes("ZYX")
+    one.choose("predict.scope", "slice")
+    one.viewer.dims.set_point(0, 1)
+    one.press("predict.run")
+    for place in (2, 3, 0, 3):
+        one.viewer.dims.set_point(0, place)
+    one.wait_idle()
+    assert one.pixels.any(axis=(1, 2)).tolist() == [False, True, False, False]
+    assert one.viewer.dims.point[0] == 3
+
+
 def test_shortcuts_fire_while_a_labels_layer_is_active(hands, tiny_files) -> None:
     one = ready(hands, tiny_files)
     one.predict()
