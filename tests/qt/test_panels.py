@@ -335,6 +335,16 @@ def test_a_slice_that_is_left_while_it_is_predicted_is_the_one_that_is_done(
     assert one.viewer.dims.point[0] == 3
 
 
+def test_sliders_that_move_while_it_predicts_count_once_it_is_done(
+    hands, tiny_files
+) -> None:
+    one = ready(hands, tiny_files)
+    one.press("predict.run")
+    one.find("predict.threshold", QDoubleSpinBox).setValue(1.0)
+    one.wait_idle()
+    one.wait(lambda: not one.pixels.any())
+
+
 def test_shortcuts_fire_while_a_labels_layer_is_active(hands, tiny_files) -> None:
     one = ready(hands, tiny_files)
     one.predict()

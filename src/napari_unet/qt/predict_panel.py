@@ -60,6 +60,7 @@ class PredictPanel(Panel):
         super().__init__(bench)
         self._opened: OpenImage | None = None
         self._state = ""  # the last sentence about what is missing
+        self._began_with = LabelsConfig()  # settings of the running prediction
         self._partly = False  # whether something of a running prediction is shown
         self.image = LayerChooser(
             bench, Image, "unet.predict.image", "The image layer to predict on"
@@ -159,6 +160,7 @@ class PredictPanel(Panel):
             raise UnetError("No model is loaded: choose one in the Model panel first.")
         opened = bench.open(self.image.layer, self.axes.text(), self.labels.layer)
         self._opened = opened
+        self._began_with = self.settings.value()
         self._share_config()
         region, within = self._asked(opened)
         first = self._first(opened, region)
@@ -301,7 +303,12 @@ class PredictPanel(Panel):
             self.bar.show()
 
     def _on_runner_ended(self, job: Any, problem: str) -> None:
-        if job.title.startswith("Predicting") and problem:
+        if not job.title.startswith("Predicting"):
+            return
+        settings = self.settings.value()
+        if not problem and settings != self._began_with:  # moved meanwhile
+            self._on_settings_changed(settings)
+        if problem:
             if problem == "cancelled":
                 problem = PARTLY if self._partly else "Cancelled"
             self.summary.setText(problem)
