@@ -38,6 +38,7 @@ def test_other_errors_are_not_out_of_memory() -> None:
         torch.ones(2) @ torch.ones(3)
     assert not is_out_of_memory(caught.value)
     assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))
 
 
 def test_free_memory_is_plausible() -> None:

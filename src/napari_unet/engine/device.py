@@ -21,6 +21,7 @@ OUT_OF_MEMORY = (
     "not enough memory",  # torch on a Windows processor
     "out of memory",  # MPS
     "ALLOC_FAILED",  # cuDNN, cuBLAS
+    "could not create a primitive",  # oneDNN, which has no room for its code
 )
 
 
