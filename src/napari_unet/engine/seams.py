@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.tiles import Slices
 
 LARGEST = 2**24  # pixels of a plane or volume whose labels are made at once
-CORE = {2: 2048, 3: 160}  # pixels, of a block
+CORE = {2: 1024, 3: 160}  # pixels, of a block
 MARGIN = {2: 128, 3: 32}  # pixels around it that its objects are seen in
 SAME = 0.5  # share of the smaller one that two views of one object have in common
 
