@@ -213,7 +213,7 @@ def test_an_ensemble_and_its_uncertainty_equal_the_python_call(
     other = save_model(new_model(load_model(tiny).spec, 7), tmp_path / "b.safetensors")
     ask = ("predict", tiny, image, "-o", out, "--precision", "float32")
 
-    answer(capsys, *ask, "--ensemble", other, "--uncertainty")
+    facts = answer(capsys, *ask, "--ensemble", other, "--uncertainty")
 
     config = PredictConfig(precision="float32", uncertainty=True)
     partners = [load_model(other)]
@@ -221,7 +221,7 @@ def test_an_ensemble_and_its_uncertainty_equal_the_python_call(
         load_model(tiny), iio.imread(image), config=config, partners=partners
     )
     np.testing.assert_array_equal(tifffile.imread(out), expected.labels)
-    found = tifffile.imread(tmp_path / "labels_uncertainty.tif")
+    found = tifffile.imread(facts["outputs"][0]["uncertainty"])
     np.testing.assert_array_equal(found, expected.uncertainty)
     out.unlink()
     message = refused(capsys, *ask, "--tta", "--uncertainty")

@@ -554,6 +554,84 @@ def test_what_is_painted_while_parts_come_in_stays() -> None:
         assert (opened.corrections.labels[rows, 10:40] == 900 + number).all()
 
 
+def parts_of(job: Job[Any]) -> list[PartDone]:
+    return [event for event in job.steps if isinstance(event, PartDone)]
+
+
+@pytest.mark.usefixtures("parts")
+def test_parts_wait_while_the_user_draws() -> None:
+    session = Session()
+    opened = large(session)
+    job = session.predict_job(opened, SMALL_TILES)
+    [part, other, *_] = parts_of(job)
+    opened.corrections.labels[5:20, 5:20] = 77  # the mouse is still down
+    job.take(part)  # type: ignore[misc]
+    assert not (labels_of(opened) > 0)[30:].any()
+    opened.corrections.checkpoint()
+    job.take(other)  # type: ignore[misc]
+    assert set(np.unique(labels_of(opened))) == {0, 77}
+    opened.corrections.stroke_ends()
+    job.take(other)  # type: ignore[misc]
+    assert len(np.unique(labels_of(opened))) > 2
+    session.undo(opened)
+    assert set(np.unique(labels_of(opened))) == {0, 77}
+    session.undo(opened)
+    assert not labels_of(opened).any()
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_part_under_an_object_that_reaches_far_waits_for_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session_module, "AT_ONCE", 5000)
+    session = Session()
+    session.set_model(tiny_model())
+    there = np.zeros((200, 150), np.int32)
+    there[:, 3] = 9  # from top to bottom
+    opened = session.add_image("large", noise((200, 150)), "YX", there)
+    job = session.predict_job(opened, SMALL_TILES)
+    for part in parts_of(job):
+        job.take(part)  # type: ignore[misc]
+    assert (labels_of(opened)[:, 3] == 9).all()
+    assert (labels_of(opened)[:, 100:] > 0).any()
+    run_now(session.predict_job(opened, SMALL_TILES))
+    assert not (labels_of(opened)[:, 3] == 9).any()
+
+
+@pytest.mark.usefixtures("parts")
+def test_undo_takes_back_one_prediction_where_the_view_was_right_already() -> None:
+    session = Session()
+    opened = large(session)
+    run_now(session.predict_job(opened, SMALL_TILES))
+    first = labels_of(opened)
+    session.set_model(tiny_model(seed=5))
+    view = (slice(0, 1), slice(0, 1))  # nothing to see, so no step of the history
+    run_now(session.predict_job(opened, SMALL_TILES, first=view))
+    assert (labels_of(opened) != first).any()
+    session.undo(opened)
+    np.testing.assert_array_equal(labels_of(opened), first)
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_prediction_that_is_undone_while_it_grows_joins_no_earlier_one() -> None:
+    session = Session()
+    opened = large(session)
+    run_now(session.predict_job(opened, SMALL_TILES))
+    first = labels_of(opened)
+    session.set_model(tiny_model(seed=5))
+    job, undone = session.predict_job(opened, SMALL_TILES), []
+
+    def undo(event: Any) -> None:
+        if isinstance(event, PartDone) and not undone:
+            session.undo(opened)
+            undone.append(labels_of(opened))
+
+    run_now(job, undo)
+    np.testing.assert_array_equal(undone[0], first)
+    session.undo(opened)
+    np.testing.assert_array_equal(labels_of(opened), first)
+
+
 @pytest.mark.usefixtures("parts")
 def test_a_cancelled_large_prediction_leaves_what_was_there_by_then() -> None:
     session = Session()

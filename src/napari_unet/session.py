@@ -51,10 +51,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Next = Callable[[], "Job[Any]"] | None  # makes the job that follows
 SOON = 2**21  # pixels; fewer are predicted so soon that no part need be shown before
+AT_ONCE = 2**20  # pixels; merging more would stop the window for more than 60 ms
 MOST_MERGES = 3  # in the worker, of one prediction; then it is put in at once
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Growing:
     """A prediction of which parts are shown before all of it is there.
 
@@ -62,15 +63,15 @@ class _Growing:
     ----------
     opened : the image
     region, within : what was asked for
+    began : when, in seconds since the epoch; what comes of it is one step to undo
     near : where to begin
-    begun : whether its step of the history is there, which what follows joins
     """
 
     opened: OpenImage
     region: Region
     within: NDArray[np.bool_] | None
+    began: float
     near: Region | None = None
-    begun: bool = False
 
 
 class Session(ToolSession, ProgressSession, FinetuneSession):
@@ -132,15 +133,15 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
             If no model is loaded, or the labels are of another kind than it gives.
         """
         config = (config or PredictConfig()).model_copy(update={"keep_scores": True})
-        shape = opened.corrections.shape
+        shape, began = opened.corrections.shape, opened.corrections.clock()
         whole = bounded(region or everything(shape), shape)
-        growing = _Growing(opened, whole, within)
         if first is None:
-            return self._predict_job(config, growing)
+            return self._predict_job(config, _Growing(opened, whole, within, began))
         view = bounded(first, shape)
+        rest = _Growing(opened, whole, within, began, view)
         return self._predict_job(
-            config, _Growing(opened, view, None),
-            lambda: self._predict_job(config, replace(growing, near=view, begun=True)),
+            config, _Growing(opened, view, None, began),
+            lambda: self._predict_job(config, rest),
         )  # fmt: skip
 
     def _predict_job(
@@ -160,7 +161,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
             f"Predicting {opened.name}",
             predict_into(models, opened, config, asked, snapshot), 0,
             lambda predicted: self._take_prediction(
-                opened, replace(predicted, version=number, joins=growing.begun),
+                opened, replace(predicted, version=number, began=growing.began),
                 then=then,
             ),
             interrupt=lambda: interrupt_all(models),
@@ -168,27 +169,31 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         )  # fmt: skip
 
     def _take_part(self, growing: _Growing, part: PartDone, version: int) -> None:
-        """Show a part of a prediction; all of it will be one step of the history."""
-        opened = growing.opened
-        if not overlap(part.region, growing.region):
+        """Show a part of a prediction; all of it will be one step of the history.
+
+        Where the user is drawing, or objects reach far, it waits for the whole.
+        """
+        corrections = growing.opened.corrections
+        if corrections.drawing or not overlap(part.region, growing.region):
+            return
+        if prod(shape_of(corrections.whole_objects(part.window))) > AT_ONCE:
             return
         region, within = common(part.region, growing.region), growing.within
         if within is not None:
             within = within[relative(region, growing.region)]
-        snapshot = opened.corrections.snapshot(part.window)
+        snapshot = corrections.snapshot(part.window)
         merged = snapshot.merge(part.labels, part.window, region, within)
-        changed = opened.corrections.put(merged, again=growing.begun)
-        growing.begun = growing.begun or changed is not None
-        self._note_prediction(opened, region, version)
-        self.labels_changed.emit(opened, changed)
+        changed = corrections.put(merged, since=growing.began)
+        self._note_prediction(growing.opened, region, version)
+        self.labels_changed.emit(growing.opened, changed)
 
     def _take_prediction(
         self, opened: OpenImage, predicted: Predicted, lane: Lane = "network",
         then: Next = None,
     ) -> Job[Any] | None:  # fmt: skip
         """Put a prediction into the labels; first merge it anew if they changed."""
-        corrections, again = opened.corrections, lane == "short"
-        if again and opened.kept is not predicted.kept:
+        corrections = opened.corrections
+        if lane == "short" and opened.kept is not predicted.kept:
             return None  # sliders were moved, and then something else was predicted
         merged = predicted.merged
         if merged is None or corrections.is_stale(merged):
@@ -197,7 +202,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
             snapshot = corrections.snapshot(predicted.window)
             predicted, merged = predicted.merged_into(snapshot)
         self._note_pace(predicted.seconds, predicted.labels.size)
-        changed = corrections.put(merged, again=again or predicted.joins)
+        changed = corrections.put(merged, since=predicted.began)
         self._note_prediction(opened, predicted.region, predicted.version)
         opened.kept, opened.summary = predicted.kept, predicted.summary
         self.labels_changed.emit(opened, changed)

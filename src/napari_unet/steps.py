@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +53,8 @@ class Predicted:
     ``seconds`` is how long the network took, ``merges`` counts how often it was merged;
     ``version`` is that of the model, 0 where kept scores are only read in another way.
     ``uncertainty`` is there where it was asked for. ``merged`` is None where parts were
-    shown meanwhile, so that it has to be merged into these anyway; ``joins`` tells
-    whether it is undone together with them.
+    shown meanwhile, so that it has to be merged into these anyway; predictions made
+    after it ``began`` are undone together with it, for sliders any.
     """
 
     merged: Merged | None
@@ -67,7 +68,7 @@ class Predicted:
     version: int = 0
     within: NDArray[np.bool_] | None = None
     uncertainty: UncertaintyMap | None = None
-    joins: bool = False
+    began: float = -inf
 
     def merged_into(self, snapshot: Snapshot) -> tuple[Predicted, Merged]:
         """Return the same, merged into what is there by now, and what that changes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -229,7 +230,7 @@ class Work(Lots):
         planes, used = self.model.planes(window), self.model.next_label
         protected = self.model.protected(planes)
         changed = self.model.predict(predicted, window, region, again=again)
-        found = self.ledger.put(merged, again=again)
+        found = self.ledger.put(merged, since=-inf if again else inf)
         after, now = content(self.ledger)
         assert (found is not None) == changed
         self.check_window(found, (before, state), (after, now))

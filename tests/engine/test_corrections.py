@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import pytest
 
@@ -236,7 +238,7 @@ def test_a_slider_replaces_its_own_last_step() -> None:
     earlier = content(corrections)
     for radius in (4, 5, 6):
         merged = corrections.snapshot().merge(discs((30, 40, radius)), WHOLE)
-        corrections.put(merged, again=True)
+        corrections.put(merged, since=-inf)
     corrections.undo()
     assert_same(content(corrections), earlier)
 
@@ -252,7 +254,7 @@ def test_undo_returns_to_before_a_slider_whatever_memory_it_took(
     for number in range(40):
         places = (20 + number % 7, 40, 4 + number % 3), (36, 12, 3 + number % 5)
         merged = corrections.snapshot().merge(discs(*places), WHOLE)
-        corrections.put(merged, again=True)
+        corrections.put(merged, since=-inf)
         if number % 10 == 5:
             latest = content(corrections)
             corrections.undo()

@@ -12,7 +12,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 
-from napari_unet.engine.config import EpochDone, StepDone, TileDone
+from napari_unet.engine.config import EpochDone, PartDone, StepDone, TileDone
 from napari_unet.errors import Interrupted, UnetError
 from napari_unet.jobs import Job
 from napari_unet.qt.job_runner import JobRunner
@@ -352,3 +352,38 @@ def test_closing_waits_for_what_is_being_written(watched: Watched) -> None:
     assert watched.runner.running("journal") is None
     watched.wait()
     assert taken == ["written"]
+
+
+def growing(gate: threading.Event) -> Generator[PartDone, None, str]:
+    """Yield parts until the gate opens."""
+    while not gate.wait(0.01):
+        yield PartDone(1, 2, None, (), ())
+    return "all"
+
+
+def test_parts_are_taken_on_the_main_thread_before_the_result(watched: Watched) -> None:
+    gate, taken = threading.Event(), []
+    one = Job("job", growing(gate), 0, taken.append, take=lambda _: taken.append(
+        threading.current_thread() is threading.main_thread()
+    ))  # fmt: skip
+    watched.runner.run(one)
+    watched.qtbot.waitUntil(lambda: len(taken) > 3, timeout=20_000)
+    gate.set()
+    watched.wait()
+    assert set(taken[:-1]) == {True}
+    assert taken[-1] == "all"
+
+
+def test_a_part_that_cannot_be_taken_ends_the_job_with_its_sentence(
+    watched: Watched,
+) -> None:
+    gate, taken = threading.Event(), []
+
+    def take(part: PartDone) -> None:
+        taken.append(part)
+        raise UnetError("no room for it: make some.")
+
+    watched.runner.run(Job("job", growing(gate), 0, taken.append, take=take))
+    watched.wait()
+    assert watched.ends == [("job", "no room for it: make some.")]
+    assert len(taken) == 1

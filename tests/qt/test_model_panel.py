@@ -373,7 +373,7 @@ def test_an_ensemble_is_averaged_and_its_uncertainty_lies_over_the_image(
     one.find("model.source", QComboBox).setEditText(str(tiny_files["classes"]))
     one.press("model.ensemble_add")
     one.wait_idle()
-    assert "only models that give the same" in one.text("model")
+    assert "expected the same of all" in one.text("model")
     assert one.bench.session.partners == ()
     one.find("model.source", QComboBox).setEditText(str(silent))
     one.press("model.ensemble_add")

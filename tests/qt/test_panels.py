@@ -345,6 +345,31 @@ def test_sliders_that_move_while_it_predicts_count_once_it_is_done(
     one.wait(lambda: not one.pixels.any())
 
 
+def test_a_cancelled_large_prediction_says_what_stays(
+    hands, tiny_files, monkeypatch
+) -> None:
+    from napari_unet import session
+    from napari_unet.engine import parts
+
+    monkeypatch.setattr(session, "SOON", 1000)
+    monkeypatch.setattr(parts, "ROWS", 16)
+    one = ready(hands, tiny_files, np.tile(GREY, (20, 12)))
+    one.find("model.tile", QWidget).setValue(16)
+    one.press("predict.run")
+    one.press("predict.cancel")
+    one.wait_idle()
+    assert one.text("predict") == "Cancelled"
+    one.press("predict.run")
+    one.wait(lambda: any(layer.name.endswith("U-Net") for layer in one.viewer.layers))
+    one.wait(lambda: one.pixels.any())
+    one.press("predict.cancel")
+    one.wait_idle()
+    assert one.text("predict").startswith("Cancelled: what was predicted by then stays")
+    assert one.pixels.any()
+    one.press("correct.undo")
+    assert not one.pixels.any()
+
+
 def test_shortcuts_fire_while_a_labels_layer_is_active(hands, tiny_files) -> None:
     one = ready(hands, tiny_files)
     one.predict()

@@ -48,6 +48,33 @@ Changes = Annotated[
         "channel_order=BGR, output=foreground. Repeatable.",
     ),
 ]
+Tile = Annotated[
+    int | None, typer.Option(help="Side of a tile in pixels; default: by free memory.")
+]
+Axes = Annotated[
+    str | None, typer.Option(help='One letter per axis, such as "ZYX" or "YXC".')
+]
+Flips = Annotated[
+    bool, typer.Option("--tta", help="Average over flips: slower, a bit better.")
+]
+Rotations = Annotated[
+    bool, typer.Option("--rotate", help="Average over quarter turns, too.")
+]
+Ensemble = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A further checkpoint whose scores are averaged in; --set holds for all. "
+        "Repeatable."
+    ),
+]
+Uncertainty = Annotated[
+    bool,
+    typer.Option(
+        "--uncertainty",
+        help="Write <labels>_uncertainty.tif, too: where flips, quarter turns or "
+        "checkpoints disagree, as the standard deviation of scores (0 to 0.5).",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Loss = Annotated[str, typer.Option(help="dice, cross-entropy or dice+cross-entropy.")]

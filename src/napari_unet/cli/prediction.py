@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_unet.cli.options import (
+    Axes,
     Changes,
     Checkpoint,
     Device,
+    Ensemble,
+    Flips,
     Json,
     Overwrite,
     Precision,
+    Rotations,
+    Tile,
     Trust,
+    Uncertainty,
     changes,
     settings,
 )
@@ -43,33 +49,12 @@ def predict(
     ],
     device: Device = "auto",
     precision: Precision = "auto",
-    tile: Annotated[
-        int | None,
-        typer.Option(help="Side of a tile in pixels; default: by free memory."),
-    ] = None,
-    axes: Annotated[
-        str | None, typer.Option(help='One letter per axis, such as "ZYX" or "YXC".')
-    ] = None,
-    tta: Annotated[
-        bool, typer.Option("--tta", help="Average over flips: slower, a bit better.")
-    ] = False,
-    rotate: Annotated[
-        bool, typer.Option("--rotate", help="Average over quarter turns, too.")
-    ] = False,
-    ensemble: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A further checkpoint whose scores are averaged in. Repeatable."
-        ),
-    ] = None,
-    uncertainty: Annotated[
-        bool,
-        typer.Option(
-            "--uncertainty",
-            help="Write <labels>_uncertainty.tif, too: where flips, quarter turns or "
-            "checkpoints disagree.",
-        ),
-    ] = False,
+    tile: Tile = None,
+    axes: Axes = None,
+    tta: Flips = False,
+    rotate: Rotations = False,
+    ensemble: Ensemble = None,
+    uncertainty: Uncertainty = False,
     trust: Trust = False,
     asked: Changes = None,
     overwrite: Overwrite = False,
@@ -77,12 +62,9 @@ def predict(
 ) -> None:
     """Predict labels for images."""
     with speaking(as_json) as output:
-        from napari_unet.cli.paths import check_free, label_files, uncertainty_file
-        from napari_unet.engine.precision import remember_in
+        from napari_unet.cli.paths import label_files
         from napari_unet.formats import load_model
-        from napari_unet.settings import PRECISIONS, Table
 
-        remember_in(Table(PRECISIONS))
         asked_for = {
             "precision": precision, "tile": tile, "tta": tta, "rotate": rotate,
             "uncertainty": uncertainty,
@@ -90,12 +72,8 @@ def predict(
         config = settings(PredictConfig, asked_for)
         files = label_files(inputs, out, overwrite=overwrite)
         if uncertainty:
-            if not (tta or rotate or ensemble):
-                raise UnetError(
-                    "--uncertainty compares several looks, and there is only one: add "
-                    "--tta, --rotate or --ensemble."
-                )
-            check_free(map(uncertainty_file, files), overwrite=overwrite)
+            several = tta or rotate or bool(ensemble)
+            _check_uncertainty(files, several=several, overwrite=overwrite)
         models = [
             load_model(each, device=device, trust=trust, overrides=changes(asked))
             for each in (checkpoint, *(ensemble or ()))
@@ -109,6 +87,18 @@ def predict(
             "\n".join(f"{one['output']}: {one['summary']}" for one in done),
             {"model": model.spec.name, "device": str(model.device), "outputs": done},
         )
+
+
+def _check_uncertainty(files: list[Path], *, several: bool, overwrite: bool) -> None:
+    """Refuse a map of uncertainty that has nothing to compare, or is there already."""
+    from napari_unet.cli.paths import check_free, uncertainty_file
+
+    if not several:
+        raise UnetError(
+            "--uncertainty compares several looks, and there is only one: add --tta, "
+            "--rotate or --ensemble."
+        )
+    check_free(map(uncertainty_file, files), overwrite=overwrite)
 
 
 def _predicted(
@@ -131,15 +121,17 @@ def _predicted(
         raise type(error)(f"{path}: {error}") from error
     file.parent.mkdir(parents=True, exist_ok=True)
     write_labels(file, prediction.labels)
-    if prediction.uncertainty is not None:
-        write_image(uncertainty_file(file), prediction.uncertainty)
-    return {
+    facts = {
         "input": str(path),
         "output": str(file),
         "shape": list(prediction.labels.shape),
         "objects": _count(prediction.labels),
         "summary": prediction.summary,
     }
+    if prediction.uncertainty is not None:
+        write_image(uncertainty_file(file), prediction.uncertainty)
+        facts["uncertainty"] = str(uncertainty_file(file))
+    return facts
 
 
 def _run(
@@ -152,8 +144,11 @@ def _run(
     title: str,
 ) -> "Prediction":
     from napari_unet.engine.axes import check_axes, guess_axes
+    from napari_unet.engine.precision import remember_in
     from napari_unet.engine.predict import predict_steps
+    from napari_unet.settings import PRECISIONS, Table
 
+    remember_in(Table(PRECISIONS))
     known = guess_axes(image.shape, models[0].spec.architecture)
     known = check_axes(axes, image.ndim) if axes else known
     if file.suffix.lower() == ".png" and len(known.replace("C", "")) > 2:

@@ -11,22 +11,17 @@ project is written.
 from __future__ import annotations
 
 import time
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_unet.engine import protect
 from napari_unet.engine.blocks import SparseArray, bounded, everything, keys_in, union
 from napari_unet.engine.edits import changed_windows, edit_patches
 from napari_unet.engine.history import PREDICTION, HandWork, History, Record, Step
-from napari_unet.engine.patches import fill, marking
-from napari_unet.engine.protect import (
-    ACCEPTED,
-    EDITED,
-    IGNORED,
-    UNTOUCHED,
-    Snapshot,
-    whole_objects,
-)
+from napari_unet.engine.patches import fill, marking, reach
+from napari_unet.engine.protect import EDITED, IGNORED, Snapshot, accepted
 from napari_unet.engine.tally import Tallies
 from napari_unet.engine.visits import Visits
 from napari_unet.engine.writes import tracked
@@ -206,7 +201,7 @@ class Corrections:
     def _travel(self, way: Literal["undo", "redo"]) -> Region | None:
         self.commit()
         ahead = self.history.to_undo() if way == "undo" else self.history.to_redo()
-        self.commit(within=_reach(patch for step in ahead for patch in step.patches))
+        self.commit(within=reach(patch for step in ahead for patch in step.patches))
         steps = self._go(way)
         if steps:
             self.visits.travelled(steps, back=way == "undo")
@@ -261,14 +256,14 @@ class Corrections:
             elif record.kind == "undo" or record.kind == "redo":
                 self._go(record.kind)
             self.work = record.work
-            self._next = max(self._next, _highest(step) + 1)
+            self._next = max(self._next, (step.highest if step else 0) + 1)
             self.revision += 1
 
     # -- accepting and ignoring
 
     def accept(self, region: Region) -> bool:
         """Mark what lies in a region as right; tell whether that was new."""
-        return self._set("accept", region, _accepted)
+        return self._set("accept", region, accepted)
 
     def unaccept(self, region: Region) -> bool:
         """Take back what was accepted or ignored in a region; edits stay."""
@@ -279,7 +274,7 @@ class Corrections:
         region = bounded(region, self.shape)
         self.commit()
         its = self.labels.now(region) == label
-        return self._set("accept object", region, lambda state: _accepted(state, its))
+        return self._set("accept object", region, lambda state: accepted(state, its))
 
     def ignore(self, region: Region, where: NDArray[np.bool_] | None = None) -> bool:
         """Mark pixels as neither to be learnt from nor to be counted.
@@ -298,7 +293,7 @@ class Corrections:
         """Mark every object that is there as right: labels that the user brought."""
         everywhere = everything(self.shape)
         its = self.labels.now(everywhere) > 0
-        self._set("accept", everywhere, lambda state: _accepted(state, its))
+        self._set("accept", everywhere, lambda state: accepted(state, its))
 
     def _set(
         self, title: str, region: Region,
@@ -320,6 +315,12 @@ class Corrections:
         """Return what no prediction may change."""
         return self.snapshot().protected()
 
+    def whole_objects(self, window: Region) -> Region:
+        """Return a window widened until the objects in it lie in it whole."""
+        if not self.instances:
+            return window
+        return protect.whole_objects(self.labels, window, self.dims)
+
     def snapshot(self, window: Region | None = None) -> Snapshot:
         """Return a copy of a window, and of the whole of the objects in it.
 
@@ -330,9 +331,7 @@ class Corrections:
         window : slices over the labels' axes; None: everything
         """
         window = bounded(window or everything(self.shape), self.shape)
-        part = window
-        if self.instances:
-            part = whole_objects(self.labels, window, self.dims)
+        part = self.whole_objects(window)
         self.commit(within=part)
         flat = len(self.shape) - self.dims
         planes = (*part[:flat], *everything(self.shape)[flat:])
@@ -341,6 +340,11 @@ class Corrections:
             self.dims, self.instances, self._next, self.revision,
             *self._tallies.marked_in(planes),
         )  # fmt: skip
+
+    @property
+    def drawing(self) -> bool:
+        """Whether a stroke is begun and not ended."""
+        return self._open or bool(self.labels.written())
 
     def merge(
         self, predicted: NDArray[np.int32], window: Region, region: Region | None = None
@@ -351,13 +355,14 @@ class Corrections:
         merged = self.snapshot(window).merge(predicted, window, region)
         return self.put(merged)
 
-    def put(self, merged: Merged, *, again: bool = False) -> Region | None:
+    def put(self, merged: Merged, *, since: float = inf) -> Region | None:
         """Write a merged prediction as one step of the history.
 
         Parameters
         ----------
         merged : made from a snapshot of this revision
-        again : if the last step was a prediction too, both are undone together
+        since : seconds since the epoch; if the last step is a prediction that was made
+            after that, both are undone together
 
         Returns
         -------
@@ -371,7 +376,7 @@ class Corrections:
         if self.is_stale(merged):
             raise ValueError("the layer changed since the snapshot was taken")
         if merged.patches:
-            joins = again and self.history.last == PREDICTION
+            joins = self.history.last_since(PREDICTION, since)
             self._apply(merged.patches)
             self._next = max(self._next, merged.highest + 1)
             self._add(PREDICTION, merged.patches, joins=joins)
@@ -379,7 +384,7 @@ class Corrections:
 
     def is_stale(self, merged: Merged) -> bool:
         """Tell whether the layer changed since the snapshot was taken."""
-        self.commit(within=_reach(merged.patches))
+        self.commit(within=reach(merged.patches))
         return merged.revision != self.revision
 
     # -- reports
@@ -388,23 +393,3 @@ class Corrections:
         """Count what is corrected; only blocks that changed are counted anew."""
         self.commit()
         return self._tallies.total()
-
-
-def _reach(patches: Iterable[Patch]) -> Region | None:
-    """Return the smallest window of all labels that patches change."""
-    return union([each.window for each in patches if each.after.labels is not None])
-
-
-def _highest(step: Step | None) -> int:
-    """Return the highest label that a step wrote."""
-    if step is None:
-        return 0
-    labels = (patch.after.labels for patch in step.patches)
-    return max((int(each.max()) for each in labels if each is not None), default=0)
-
-
-def _accepted(
-    state: NDArray[np.uint8], where: NDArray[np.bool_] | bool = True
-) -> NDArray[np.uint8]:
-    """Return states with the untouched ones, where asked for, accepted."""
-    return np.where((state == UNTOUCHED) & where, np.uint8(ACCEPTED), state)

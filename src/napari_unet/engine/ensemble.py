@@ -79,7 +79,8 @@ class Ensemble:
         first = self._members[0]
         notes = (*first.notes, *self._runners[0].notes, *_sampled(first.stats))
         if len(self._members) > 1:
-            return (f"mean of {len(self._members)} models", *notes)
+            names = ", ".join(each.model.spec.name for each in self._members)
+            return (f"mean of {len(self._members)} models ({names})", *notes)
         return notes
 
     def prepare(self, stack: Slices, inner: Slices) -> None:

@@ -39,6 +39,12 @@ class Step:
         """Bytes held."""
         return sum(patch.nbytes for patch in self.patches)
 
+    @property
+    def highest(self) -> int:
+        """The highest label that it wrote; 0: none."""
+        written = (patch.after.labels for patch in self.patches)
+        return max((int(each.max()) for each in written if each is not None), default=0)
+
 
 @dataclass(frozen=True)
 class HandWork:
@@ -132,6 +138,14 @@ class History:
     def last(self) -> str | None:
         """The title of the step that undo would take back."""
         return self._done[-1].title if self._done else None
+
+    def last_since(self, title: str, moment: float) -> bool:
+        """Tell whether the last step has a title and was made after a moment."""
+        return (
+            bool(self._done)
+            and self._done[-1].title == title
+            and self._done[-1].made > moment
+        )
 
     @property
     def next(self) -> str | None:

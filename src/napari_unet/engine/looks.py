@@ -86,7 +86,8 @@ def check_alike(models: Sequence[Model]) -> None:
         if _gives(model.spec) != _gives(first):
             raise CheckpointError(
                 f"{model.spec.name} gives {_in_words(model.spec)}, {first.name} gives "
-                f"{_in_words(first)}: only models that give the same can be averaged."
+                f"{_in_words(first)}, expected the same of all: choose another, "
+                "or leave it out of the ensemble."
             )
 
 

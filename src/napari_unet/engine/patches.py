@@ -264,3 +264,8 @@ def fill_common(
     piece = common(window, patch.window)
     part = relative(piece, patch.window)
     np.copyto(content[relative(piece, window)], whole[part], where=chosen[part])
+
+
+def reach(patches: Iterable[Patch]) -> Region | None:
+    """Return the smallest window of all labels that patches change."""
+    return union([each.window for each in patches if each.after.labels is not None])

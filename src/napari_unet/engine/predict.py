@@ -143,39 +143,60 @@ def predict_steps(
     """
     config = config or PredictConfig()
     began = time.perf_counter()
-    spec = model.spec
     models = Ensemble((model, *partners), image, axes, config)
+    dims = model.spec.architecture.dims
     window = _window(models.shape, region)
-    stack, inner = window[: -spec.architecture.dims], window[-spec.architecture.dims :]
-    labels = np.zeros([part.stop - part.start for part in window], np.int32)
-    kept = _room(labels.shape, spec) if config.keep_scores and stack else None
+    stack, inner = window[:-dims], window[-dims:]
     models.prepare(stack, inner)
-    spread = config.uncertainty and models.looks_often
-    apart = np.zeros(labels.shape, np.float32) if spread else None
-    begin = None if near is None else near[-spec.architecture.dims :]
-    highest = 0
+    found = _Found(models, window)
     for index in product(*(range(part.start, part.stop) for part in stack)):
-        looks = models.looks(inner, spread=spread)
-        steps = models.look(index, inner, looks, begin)
+        looks = models.looks(inner, spread=found.apart is not None)
+        steps = models.look(index, inner, looks, near and near[-dims:])
         if parts and models.shows_parts:
             steps = _with_parts(steps, models, index, looks, inner)
         yield from steps
-        scores = looks.mean()
-        place = tuple(i - part.start for i, part in zip(index, stack, strict=True))
-        highest = _number(labels[(*place, ...)], scores, spec, config, highest)
-        if kept is not None:
-            kept[_all_channels(place)] = scores
-        if apart is not None:
-            apart[(*place, ...)] = looks.spread()
-    if config.keep_scores and kept is None:  # a single plane's need no copy
-        kept = scores.astype(np.float32, copy=False)
-    notes = models.notes
-    if config.uncertainty and apart is None:
-        notes = (*notes, ONE_LOOK)
-    seen = labels if counted is None else labels[counted]
-    seconds = time.perf_counter() - began
-    summary = _summary(seen, spec, models.stats, notes, seconds)
-    return Prediction(labels, kept, summary, apart)
+        found.take(tuple(i - s.start for i, s in zip(index, stack, strict=True)), looks)
+    return found.prediction(counted, began)
+
+
+class _Found:
+    """What is found of the planes of a region, one after the other."""
+
+    def __init__(self, models: Ensemble, window: Slices) -> None:
+        self._models = models
+        shape = tuple(part.stop - part.start for part in window)
+        spec, config = models.spec, models.config
+        self._labels = np.zeros(shape, np.int32)
+        self._highest = 0
+        self._scores: NDArray[np.float32] | None = None
+        if config.keep_scores and len(shape) > spec.architecture.dims:
+            self._scores = np.zeros(
+                (spec.architecture.out_channels, *shape), np.float32
+            )
+        spread = config.uncertainty and models.looks_often
+        self.apart = np.zeros(shape, np.float32) if spread else None
+
+    def take(self, place: tuple[int, ...], looks: Looks) -> None:
+        """Take what was seen of a plane, at a place in the stack."""
+        spec, config, scores = self._models.spec, self._models.config, looks.mean()
+        at: tuple[Any, ...] = (*place, ...)
+        self._highest = _number(self._labels[at], scores, spec, config, self._highest)
+        if self._scores is not None:
+            self._scores[_all_channels(place)] = scores
+        elif config.keep_scores:  # a single plane's need no copy
+            self._scores = scores.astype(np.float32, copy=False)
+        if self.apart is not None:
+            self.apart[at] = looks.spread()
+
+    def prediction(self, counted: NDArray[np.bool_] | None, began: float) -> Prediction:
+        """Return all that was found; see ``predict_steps``."""
+        models, notes = self._models, self._models.notes
+        if models.config.uncertainty and self.apart is None:
+            notes = (*notes, ONE_LOOK)
+        seen = self._labels if counted is None else self._labels[counted]
+        seconds = time.perf_counter() - began
+        summary = _summary(seen, models.spec, models.stats, notes, seconds)
+        return Prediction(self._labels, self._scores, summary, self.apart)
 
 
 def _with_parts(
@@ -215,10 +236,6 @@ def _window(shape: tuple[int, ...], region: tuple[slice, ...] | None) -> Slices:
     region = region or (slice(None),) * len(shape)
     ranges = [range(n)[part] for n, part in zip(shape, region, strict=True)]
     return tuple(slice(r.start, max(r.start, r.stop)) for r in ranges)
-
-
-def _room(shape: tuple[int, ...], spec: ModelSpec) -> NDArray[np.float32]:
-    return np.zeros((spec.architecture.out_channels, *shape), np.float32)
 
 
 def _all_channels(index: Iterable[int | slice]) -> tuple[int | slice, ...]:

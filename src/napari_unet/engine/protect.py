@@ -9,7 +9,7 @@ import cc3d
 import fastremap
 import numpy as np
 
-from napari_unet.engine.blocks import relative
+from napari_unet.engine.blocks import everything, relative
 from napari_unet.engine.patches import patches_between
 from napari_unet.errors import LabelsError
 
@@ -153,13 +153,16 @@ def whole_objects(labels: Tracked, window: Region, dims: int) -> Region:
     window : slices with numbers over its axes
     dims : 2 when objects are flat, 3 for volumes
     """
+    flat = len(window) - dims
+    if window[flat:] == everything(labels.shape)[flat:]:
+        return window  # nothing to look at, however large it is
     inside = fastremap.unique(labels.now(window))
     inside = inside[inside != 0]
     wide, step = list(near(window, labels.shape, dims)[0]), STEP
     while inside.size:
         ends = [
             (axis, end)
-            for axis in range(len(window) - dims, len(window))
+            for axis in range(flat, len(window))
             for end in (-1, 1)
             if _reaches(labels, tuple(wide), (axis, end), inside)
         ]
@@ -186,6 +189,13 @@ def _reaches(
     last = slice(edge - 1, edge) if end > 0 else slice(edge, edge + 1)
     face = labels.now((*window[:axis], last, *window[axis + 1 :]))
     return bool(np.isin(face, objects).any())
+
+
+def accepted(
+    state: NDArray[np.uint8], where: NDArray[np.bool_] | bool = True
+) -> NDArray[np.uint8]:
+    """Return states with the untouched ones, where asked for, accepted."""
+    return np.where((state == UNTOUCHED) & where, np.uint8(ACCEPTED), state)
 
 
 def members(labels: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:

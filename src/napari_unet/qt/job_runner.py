@@ -32,6 +32,8 @@ from napari_unet.errors import Interrupted, UnetError
 from napari_unet.learning import PreviewDone
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_unet.jobs import Job
 
 log = logging.getLogger(__name__)
@@ -215,7 +217,7 @@ class JobRunner(QObject):
         bar = None
         if job.lane != QUIET:
             bar = progress(total=job.total or 0, desc=job.title)
-        worker.yielded.connect(lambda event: self._on_yielded(job, event, bar))
+        worker.yielded.connect(lambda event: self._on_yielded(worker, event, bar))
         worker.returned.connect(lambda _: self._on_over(worker))
         worker.errored.connect(lambda _: self._on_over(worker))
         worker.finished.connect(  # after what accepting left for the next turn
@@ -262,16 +264,29 @@ class JobRunner(QObject):
             if lane != QUIET:
                 self.cancel(lane)
 
-    def _on_yielded(self, job: Job[Any], event: Any, bar: progress | None) -> None:
+    def _on_yielded(self, worker: JobWorker, event: Any, bar: progress | None) -> None:
         if not isalive(self):  # the window was closed with this on its way
             return
+        job = worker.job
         if bar is not None and isinstance(event, COUNTED):
             done, total = fraction_of(event)
             bar.total = total
             bar.update(done - bar.n)
         if isinstance(event, PartDone) and job.take is not None:
-            job.take(event)
+            self._take_part(worker, job.take, event)
         self.progressed.emit(job, event)
+
+    def _take_part(
+        self, worker: JobWorker, take: Callable[[PartDone], None], part: PartDone
+    ) -> None:
+        """Take a part of a result, unless the job was cancelled with it on its way."""
+        if worker.problem:
+            return
+        try:
+            take(part)
+        except UnetError as error:
+            worker.quit()
+            self._tell(worker, error)
 
     def _on_over(self, worker: JobWorker) -> None:
         if isalive(self):

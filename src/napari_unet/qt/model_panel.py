@@ -195,6 +195,9 @@ class ModelPanel(Panel):
 
     def _on_add_clicked(self) -> None:
         path, session = self.source.currentText().strip(), self.bench.session
+        if not path:
+            self.summary.setText("Choose a checkpoint, or type its path.")
+            return
 
         def make() -> Any:
             return session.add_partner_job(

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QProgressBar,
 )
 
-from napari_unet.engine.config import LabelsConfig, TileDone
+from napari_unet.engine.config import LabelsConfig, PartDone, TileDone
 from napari_unet.errors import UnetError
 from napari_unet.qt.forms import ConfigForm
 from napari_unet.qt.layers import (
@@ -47,7 +47,10 @@ SCOPES = {
 LUMINANCE = "all"
 SMALL_PART = 0.3  # of everything; so much in view is predicted first
 READY = "Ready to predict."
-PARTLY = "Cancelled: what was predicted by then stays, Undo takes it back."
+PARTLY = (
+    "Cancelled: what was predicted by then stays, objects may be cut where its parts "
+    "met; Undo takes it back."
+)
 
 
 class PredictPanel(Panel):
@@ -60,8 +63,9 @@ class PredictPanel(Panel):
         super().__init__(bench)
         self._opened: OpenImage | None = None
         self._state = ""  # the last sentence about what is missing
-        self._began_with = LabelsConfig()  # settings of the running prediction
-        self._partly = False  # whether something of a running prediction is shown
+        self._began_with: LabelsConfig | None = None  # of this panel's prediction
+        self._kept: Any = None  # scores that were there before it
+        self._partly = False  # whether parts of it are shown
         self.image = LayerChooser(
             bench, Image, "unet.predict.image", "The image layer to predict on"
         )
@@ -160,7 +164,7 @@ class PredictPanel(Panel):
             raise UnetError("No model is loaded: choose one in the Model panel first.")
         opened = bench.open(self.image.layer, self.axes.text(), self.labels.layer)
         self._opened = opened
-        self._began_with = self.settings.value()
+        self._began_with, self._kept = self.settings.value(), opened.kept
         self._share_config()
         region, within = self._asked(opened)
         first = self._first(opened, region)
@@ -259,9 +263,8 @@ class PredictPanel(Panel):
     def _on_session_model_changed(self) -> None:
         self._on_image_changed()
 
-    def _on_session_labels_changed(self, opened: OpenImage, changed: Any) -> None:
+    def _on_session_labels_changed(self, opened: OpenImage, _: Any) -> None:
         if opened is self._opened:
-            self._partly = self._partly or changed is not None
             layer = self.bench.layer_of(opened)
             if layer is not None:
                 self.labels.choose(layer)
@@ -297,18 +300,21 @@ class PredictPanel(Panel):
         self._state = text
 
     def _on_runner_progressed(self, _: Any, event: Any) -> None:
+        self._partly = self._partly or isinstance(event, PartDone)
         if isinstance(event, TileDone):
             self.bar.setRange(0, event.total)
             self.bar.setValue(event.done)
             self.bar.show()
 
     def _on_runner_ended(self, job: Any, problem: str) -> None:
-        if not job.title.startswith("Predicting"):
+        opened, began_with = self._opened, self._began_with
+        if not job.title.startswith("Predicting") or opened is None:
             return
-        settings = self.settings.value()
-        if not problem and settings != self._began_with:  # moved meanwhile
-            self._on_settings_changed(settings)
+        self._began_with = None
         if problem:
+            shown = self._partly or opened.kept is not self._kept
             if problem == "cancelled":
-                problem = PARTLY if self._partly else "Cancelled"
+                problem = PARTLY if shown else "Cancelled"
             self.summary.setText(problem)
+        elif began_with not in (None, self.settings.value()):  # moved meanwhile
+            self._on_settings_changed(self.settings.value())
