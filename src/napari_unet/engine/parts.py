@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from napari_unet.engine.tiles import Slices, Tile
 
-ROWS = 192  # pixels that a part has along the first axis, at least
+ROWS = 96  # pixels that a part has along the first axis, at least
 CONTEXT = 64  # pixels above it in which its objects are seen
 
 

@@ -249,6 +249,8 @@ def replaced(
     dims : 2 when objects are flat, 3 for volumes
     """
     touched = fastremap.unique(labels[asked])
+    if not touched.any():
+        return np.zeros(labels.shape, bool)
     found = members(labels, touched)
     out = found & ~asked
     if not out.any():
@@ -331,6 +333,8 @@ def _unchanged(
     areas : pixels of each of them
     old : like ``rest``, the objects that make room for them
     """
+    if not old.any():
+        return np.zeros(len(areas), np.int32)
     flat, places = rest.ravel(), np.zeros(len(areas), np.int64)
     places[flat[::-1]] = np.arange(flat.size - 1, -1, -1)  # of the first pixel
     likely = old.ravel().take(places)
@@ -338,7 +342,7 @@ def _unchanged(
     likely[0] = 0
     alike = np.bincount(flat * (old.ravel() == likely.take(flat)), minlength=len(areas))
     known, sizes = fastremap.unique(old, return_counts=True)
-    size = sizes[np.searchsorted(known, likely)] if likely.any() else 0
+    size = sizes[np.searchsorted(known, likely)]
     same = (alike == areas) & (size == areas)
     return np.where(same, likely, 0).astype(np.int32)
 
