@@ -92,6 +92,14 @@ def test_nothing_is_tried_that_was_asked_for_or_is_too_small(
     assert tried == []
 
 
+def test_a_sample_without_scores_teaches_nothing(
+    memory: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials(monkeypatch, float32=(1.0, np.nan), bfloat16=(0.1, np.nan))
+    assert best(tiny_model()) in {torch.float32, torch.bfloat16}
+    assert memory.get(precision._key(tiny_model())) is None
+
+
 def test_no_memory_to_try_it_in_ends_in_what_the_processor_says(
     memory: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
