@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PLUGIN, DOCK = "napari-unet-workbench", "U-Net workbench"
-SCREEN = "1280x1024x24"
+SCREEN = "1600x1024x24"
 PATIENCE = 600.0  # seconds that a job may take on a loaded machine
 POLL = 20  # milliseconds between two looks at a condition
 

@@ -15,7 +15,7 @@ from qtpy.QtCore import Qt
 from napari_unet.engine.config import EpochDone, PartDone, StepDone, TileDone
 from napari_unet.errors import Interrupted, UnetError
 from napari_unet.jobs import Job
-from napari_unet.qt.job_runner import JobRunner
+from napari_unet.qt.job_runner import SOON_DONE, JobRunner, JobWorker
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -290,13 +290,33 @@ def test_cancel_all_ends_both_lanes_and_forgets_what_waits(watched: Watched) -> 
 
 def test_what_comes_after_the_window_was_closed_is_dropped(qtbot) -> None:
     runner = JobRunner()
-    job = Job("late", iter(()), 2, pytest.fail)
-    bar = progress(total=2)
+    worker = JobWorker(Job("late", iter(()), 2, pytest.fail))
+    worker.bar = bar = progress(total=2)
     runner.deleteLater()
     qtbot.waitUntil(lambda: not isalive(runner))
-    runner._on_yielded(job, TileDone(1, 2), bar)
+    runner._on_yielded(worker, TileDone(1, 2))
     assert bar.n == 0
     bar.close()
+
+
+def test_a_short_job_has_a_bar_only_if_it_takes_a_while(
+    watched: Watched, monkeypatch
+) -> None:
+    bars: list[str] = []
+    monkeypatch.setattr(
+        "napari_unet.qt.bars.progress",
+        lambda **given: bars.append(given["desc"]) or progress(**given),
+    )
+    over, gate = threading.Event(), threading.Event()
+    over.set()
+    watched.runner.run(job(waiting_for(over), lane="short", title="quick"))
+    watched.wait()
+    watched.runner.run(job(waiting_for(gate), lane="short", title="slow"))
+    watched.qtbot.waitUntil(lambda: bars != [], timeout=20_000)
+    gate.set()
+    watched.wait(2)
+    watched.qtbot.wait(2 * SOON_DONE)
+    assert bars == ["slow"]
 
 
 def test_the_journal_lane_is_quiet_and_never_waits_for_others(
@@ -305,12 +325,13 @@ def test_the_journal_lane_is_quiet_and_never_waits_for_others(
     gate = threading.Event()
     bars: list[str] = []
     monkeypatch.setattr(
-        "napari_unet.qt.job_runner.progress",
+        "napari_unet.qt.bars.progress",
         lambda **given: bars.append(given["desc"]) or progress(**given),
     )
     watched.runner.run(job(waiting_for(gate), title="network"))
     watched.runner.run(job(waiting_for(gate), lane="short", title="short"))
     watched.busy.clear()
+    watched.qtbot.waitUntil(lambda: len(bars) == 2, timeout=20_000)
     done = threading.Event()
     done.set()
     watched.runner.run(job(waiting_for(done), lane="journal", title="first"))

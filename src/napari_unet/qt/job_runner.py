@@ -1,4 +1,4 @@
-"""The only file that knows threads and progress bars."""
+"""The only file that knows threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import GeneratorWorkerSignals, WorkerBase
-from napari.utils import progress
 from napari.utils.notifications import show_error, show_warning
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
@@ -30,14 +29,18 @@ from napari_unet.engine.config import (
 )
 from napari_unet.errors import Interrupted, UnetError
 from napari_unet.learning import PreviewDone
+from napari_unet.qt.bars import show_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari.utils import progress
 
     from napari_unet.jobs import Job
 
 log = logging.getLogger(__name__)
 SHORTEST_PAUSE = 0.1  # seconds between two progress events (fact F11)
+SOON_DONE = 300  # milliseconds before a short job has a bar: to make one takes 25
 THREADS = 4  # at least: keeping what was done must not wait behind the other lanes
 QUIET = "journal"  # the lane without bars and notifications, several times a minute
 LONGEST_END = 20_000  # milliseconds that a last step may take when Python exits
@@ -91,6 +94,7 @@ class JobWorker(WorkerBase):
         self.result: Any = None
         self.error: Exception | None = None
         self._reported = 0.0
+        self.bar: progress | None = None
 
     def quit(self) -> None:
         """Ask the job to end after its step, or in it where it only waits.
@@ -214,18 +218,24 @@ class JobRunner(QObject):
         _wait_at_exit()
         worker = JobWorker(job)
         self._workers[job.lane] = worker
-        bar = None
-        if job.lane != QUIET:
-            bar = progress(total=job.total or 0, desc=job.title)
-        worker.yielded.connect(lambda event: self._on_yielded(worker, event, bar))
+        if job.lane == "network":
+            self._show_bar(worker)
+        elif job.lane != QUIET:
+            QTimer.singleShot(SOON_DONE, lambda: self._show_bar(worker))
+        worker.yielded.connect(lambda event: self._on_yielded(worker, event))
         worker.returned.connect(lambda _: self._on_over(worker))
         worker.errored.connect(lambda _: self._on_over(worker))
         worker.finished.connect(  # after what accepting left for the next turn
-            lambda: QTimer.singleShot(0, lambda: self._on_finished(worker, bar))
+            lambda: QTimer.singleShot(0, lambda: self._on_finished(worker))
         )
         worker.start()
         if job.lane == "network":
             self.busy_changed.emit(True)
+
+    def _show_bar(self, worker: JobWorker) -> None:
+        """Show napari's progress bar of a job that still runs."""
+        if isalive(self) and self._workers.get(worker.job.lane) is worker:
+            worker.bar = show_bar(worker.job)
 
     def cancel(self, lane: str = "network") -> None:
         """Ask the running job to end; the session stays as it was."""
@@ -264,10 +274,10 @@ class JobRunner(QObject):
             if lane != QUIET:
                 self.cancel(lane)
 
-    def _on_yielded(self, worker: JobWorker, event: Any, bar: progress | None) -> None:
+    def _on_yielded(self, worker: JobWorker, event: Any) -> None:
         if not isalive(self):  # the window was closed with this on its way
             return
-        job = worker.job
+        job, bar = worker.job, worker.bar
         if bar is not None and isinstance(event, COUNTED):
             done, total = fraction_of(event)
             bar.total = total
@@ -318,9 +328,9 @@ class JobRunner(QObject):
         if not quiet:
             show_error(worker.problem)
 
-    def _on_finished(self, worker: JobWorker, bar: progress | None) -> None:
-        if bar is not None:
-            bar.close()
+    def _on_finished(self, worker: JobWorker) -> None:
+        if worker.bar is not None:
+            worker.bar.close()
         if not isalive(self):
             return
         job = worker.job
