@@ -335,10 +335,8 @@ def _unchanged(
     """
     if not old.any():
         return np.zeros(len(areas), np.int32)
-    flat, places = rest.ravel(), np.zeros(len(areas), np.int64)
-    places[flat[::-1]] = np.arange(flat.size - 1, -1, -1)  # of the first pixel
-    likely = old.ravel().take(places)
-    likely[areas == 0] = 0
+    flat, likely = rest.ravel(), np.zeros(len(areas), np.int32)
+    likely[flat] = old.ravel()  # of one of its pixels
     likely[0] = 0
     alike = np.bincount(flat * (old.ravel() == likely.take(flat)), minlength=len(areas))
     known, sizes = fastremap.unique(old, return_counts=True)
