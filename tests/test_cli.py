@@ -17,7 +17,7 @@ import tifffile
 
 from napari_unet import __version__
 from napari_unet.cli import main
-from napari_unet.engine.model import new_model
+from napari_unet.engine.model import new_model, revised
 from napari_unet.engine.spec import ModelSpec, UNetSpec
 from napari_unet.formats import load_model, save_model
 from napari_unet.sample_data import synthesize
@@ -202,6 +202,27 @@ def test_predict_writes_one_file_equal_to_the_python_call(
     np.testing.assert_array_equal(tifffile.imread(out), expected.labels)
     [one] = facts["outputs"]
     assert (one["output"], one["objects"]) == (str(out), expected.labels.max())
+
+
+def test_pixel_sizes_are_taken_from_the_file_or_the_option(
+    tiny: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = revised(load_model(tiny), {"pixel_size": [1.0, 1.0]})
+    sized = save_model(model, tmp_path / "sized.safetensors")
+    image, out = tmp_path / "image.tif", tmp_path / "labels.tif"
+    pixels = iio.imread(pairs / "images" / "n0.png")
+    tifffile.imwrite(
+        image, pixels, imagej=True, resolution=(2, 2), metadata={"unit": "um"}
+    )
+    ask = ("predict", sized, image, "-o", out, "--overwrite")
+    (one,) = answer(capsys, *ask)["outputs"]
+    assert "scaled by 0.5" in one["summary"]
+    (one,) = answer(capsys, *ask, "--pixel-size", "0.25")["outputs"]
+    assert "scaled by 0.25" in one["summary"]
+    assert tifffile.imread(out).shape == pixels.shape
+    (one,) = answer(capsys, *ask, "--pixel-size", "1x1")["outputs"]
+    assert "scaled" not in one["summary"]
+    assert "expected a number above 0" in refused(capsys, *ask, "--pixel-size", "big")
 
 
 def test_an_ensemble_and_its_uncertainty_equal_the_python_call(

@@ -13,6 +13,7 @@ from napari_unet import learning
 from napari_unet.engine.commands import Command
 from napari_unet.engine.config import PredictConfig
 from napari_unet.engine.drain import drain
+from napari_unet.engine.model import revised
 from napari_unet.errors import ProjectError
 from napari_unet.io.recipes import read_recipe, write_recipe
 from napari_unet.repeating import Larder, repeat_steps
@@ -82,6 +83,18 @@ def test_what_was_learnt_is_learnt_again(tmp_path: Path) -> None:
     assert [each.name for each in account.images] == ["nuclei.png"]
     assert account.machine.threads == torch.get_num_threads()
     assert_repeats(result, larder_of(session))
+
+
+def test_what_was_learnt_of_a_zoomed_image_is_learnt_again(tmp_path: Path) -> None:
+    sized = revised(tiny_model(norm="batch"), {"pixel_size": [1.0, 1.0]})
+    session, opened = begin(tmp_path, sized)
+    opened.pixel_size = (0.5, 0.5)
+    correct(opened, range(1, 6))
+    result = finetune(session)
+    assert result.recipe is not None
+    assert result.recipe.account.images[0].pixel_size == (0.5, 0.5)
+    assert_repeats(result, larder_of(session))
+    assert result.model.spec.pixel_size == (1.0, 1.0)
 
 
 def test_corrections_that_joined_join_again(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ class Part:
     roles : of corrected places, to learn from or held out
     reach : of the model's receptive field, in pixels
     name : of the image, as the user calls it
+    pixel_size : as for ``predict``
     """
 
     image: Any
@@ -74,6 +75,7 @@ class Part:
     roles: Roles
     reach: float
     name: str = ""
+    pixel_size: tuple[float, ...] | None = None
 
     def example(self) -> Example:
         """Return it as an example."""
@@ -86,7 +88,7 @@ class Part:
         image = np.asarray(self.image)
         return Example(
             image, its.labels, learnt | held_out, self.axes, held_out,
-            its.state == ACCEPTED,
+            its.state == ACCEPTED, self.pixel_size,
         )  # fmt: skip
 
     def given(self) -> Given:

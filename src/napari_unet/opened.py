@@ -105,6 +105,7 @@ class OpenImage:
     source : where the image is from; None: from no file
     shown : False: its labels layer was deleted; it is left out of fine-tuning
     roles : where its corrections are learnt from, and where they are held out
+    pixel_size : as for ``predict``
     """
 
     name: str
@@ -117,6 +118,7 @@ class OpenImage:
     source: ImageSource | None = None
     shown: bool = True
     roles: Roles = field(default_factory=Roles)
+    pixel_size: tuple[float, ...] | None = None
 
     @property
     def unsaved(self) -> bool:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.normalize import Statistics
     from napari_unet.engine.protect import Snapshot
     from napari_unet.engine.spec import ModelSpec
+    from napari_unet.engine.zoom import Zoom
     from napari_unet.opened import KeptScores, OpenImage
 
 PIECE = {2: (1024, 1024), 3: (32, 256, 256)}  # pixels looked at in one step
@@ -48,6 +49,7 @@ class Part:
     image, axes : never written; one letter per axis
     kept : scores of the model in use that cover it; None: predict first
     pieces : what is corrected, piece by piece
+    pixel_size : as for ``predict``
     """
 
     number: int
@@ -55,6 +57,7 @@ class Part:
     axes: str
     kept: KeptScores | None
     pieces: tuple[Snapshot, ...]
+    pixel_size: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def parts_of(
         wanted = max(round(share * len(pieces)), 1)
         places = np.linspace(0, len(pieces) - 1, wanted).round().astype(int)
         seen = tuple(close_up(opened.corrections, pieces[each]) for each in places)
-        parts.append(Part(number, opened.image, opened.axes, kept, seen))
+        size = opened.pixel_size
+        parts.append(Part(number, opened.image, opened.axes, kept, seen, size))
     return parts, share
 
 
@@ -143,6 +147,7 @@ class _Surveyor:
         self.found: list[Candidates] = []
         self.pieces: list[Surveyed] = []
         self._pictures: dict[int, tuple[NDArray[Any], Statistics]] = {}
+        self._zooms: dict[int, Zoom | None] = {}
         self._planes: dict[tuple[int, ...], int] = {}
         self._count = 0
         self._done = 0
@@ -156,6 +161,7 @@ class _Surveyor:
         """Look at the pieces of a part."""
         from napari_unet.engine.axes import arrange, in_channel_order
         from napari_unet.engine.normalize import statistics
+        from napari_unet.engine.zoom import zoom_for
 
         spec = self.model.spec
         arranged = arrange(
@@ -164,6 +170,7 @@ class _Surveyor:
         picture = in_channel_order(arranged.image, spec.channel_order)
         stats = statistics(picture, spec.normalization)
         self._pictures[part.number] = picture, stats
+        self._zooms[part.number] = zoom_for(spec, part.pixel_size)
         for piece in part.pieces:
             scores = kept_in(part.kept, piece.window)
             if scores is None:
@@ -179,7 +186,7 @@ class _Surveyor:
         config = self.config.model_copy(update={"keep_scores": True, "channel": None})
         steps = predict_steps(
             self.model, image, axes="C" + part.axes.replace("C", ""), config=config,
-            region=window,
+            region=window, pixel_size=part.pixel_size,
         )  # fmt: skip
         while True:
             try:
@@ -227,6 +234,7 @@ class _Surveyor:
     def flips(self, candidates: Candidates) -> Generator[TileDone, None, None]:
         """Take down how far flips disagree in the best places."""
         from napari_unet.engine.uncertainty import flip_disagreement
+        from napari_unet.engine.zoom import zoomed
 
         dims = self.model.spec.architecture.dims
         done = candidates.known > 0.5
@@ -236,7 +244,10 @@ class _Surveyor:
             wide, inner = _with_margin(place.window, shape, dims)
             seen = self._normalised(image, wide)
             seen = seen.reshape(-1, *seen.shape[-dims:])
-            spread = flip_disagreement(self.model, seen)
+            zoom = self._zooms[image]
+            spread = flip_disagreement(self.model, zoomed(seen, zoom))
+            if zoom is not None:
+                inner = zoom.window(inner, seen.shape[1:])
             candidates.flips[number] = float(spread[inner].mean())
             yield self._step()
 

@@ -143,6 +143,7 @@ class _Writer:
             noted = TaughtImage(
                 name=given.name, fingerprint=drain(fingerprint_steps(image)),
                 axes=given.example.axes or "", shape=given.example.labels.shape,
+                pixel_size=given.example.pixel_size,
             )  # fmt: skip
             self.images.append(noted)
         return self._known[id(image)]

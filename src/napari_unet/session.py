@@ -82,8 +82,9 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
     # -- images
 
     def add_image(
-        self, name: str, image: Any, axes: str, labels: NDArray[Any] | None = None
-    ) -> OpenImage:
+        self, name: str, image: Any, axes: str, labels: NDArray[Any] | None = None,
+        pixel_size: tuple[float, ...] | None = None,
+    ) -> OpenImage:  # fmt: skip
         """Take an image into the session.
 
         Parameters
@@ -92,6 +93,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         image : array with one axis per letter of ``axes``; never written
         axes : letters such as "YX", "ZYX", "YXC"
         labels : labels to start from, copied; None: empty
+        pixel_size : as for ``predict``
 
         Raises
         ------
@@ -99,6 +101,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
             If the labels do not fit the image.
         """
         opened = open_image(name, image, axes, labels, self._kind())
+        opened.pixel_size = pixel_size
         self.images.append(opened)
         self.images_changed.emit()
         return opened

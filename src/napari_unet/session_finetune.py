@@ -137,8 +137,11 @@ class FinetuneSession(HoldoutSession):
         taught = self.corrected(self._kind())
         taken = [(o, o.corrections.snapshot()) for o in taught]
         self.assign_roles()
-        self._taught, reach = taught, self.reach()
-        return tuple(Part(o.image, o.axes, s, o.roles, reach, o.name) for o, s in taken)
+        self._taught = taught
+        return tuple(
+            Part(o.image, o.axes, s, o.roles, self.reach([o]), o.name, o.pixel_size)
+            for o, s in taken
+        )
 
     def more_corrections(self) -> MoreParts:
         """Return what is corrected by now, to be sent into a running fine-tuning.

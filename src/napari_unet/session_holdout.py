@@ -8,9 +8,15 @@ from psygnal import Signal
 
 from napari_unet.engine.holdout import SHARE, Sites, needed, reach_of, unassigned
 from napari_unet.engine.sites import Fresh, give_roles
+from napari_unet.engine.zoom import zoom_for
+from napari_unet.errors import ImageError
 from napari_unet.session_project import ProjectSession
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_unet.engine.model import Model
+    from napari_unet.engine.zoom import Zoom
     from napari_unet.opened import OpenImage
     from napari_unet.project.open_project import OpenProject
 
@@ -65,15 +71,22 @@ class HoldoutSession(ProjectSession):
                 found[opened] = Fresh(opened.roles, blocks, its.shape, its.dims)
         return found
 
-    def reach(self) -> float:
+    def reach(self, images: Sequence[OpenImage] | None = None) -> float:
         """Return the pixels of the model's receptive field, see ``reach_of``.
+
+        Parameters
+        ----------
+        images : the largest in these; None: in all
 
         Raises
         ------
         UnetError
             If no model is loaded.
         """
-        return reach_of(self._state.model_of().network)
+        model = self._state.model_of()
+        among = self.images if images is None else images
+        sizes = {opened.pixel_size for opened in among} | {None}
+        return max(reach_of(model.network, _zoom(model, size)) for size in sizes)
 
     def sites(self) -> Sites:
         """Return how many corrected places learn and are held out.
@@ -104,3 +117,10 @@ class HoldoutSession(ProjectSession):
     def _gather(self) -> OpenProject | None:
         self.assign_roles()  # first: they are written together with what has them
         return super()._gather()
+
+
+def _zoom(model: Model, pixel_size: tuple[float, ...] | None) -> Zoom | None:
+    try:
+        return zoom_for(model.spec, pixel_size)
+    except ImageError:  # said where the image is predicted
+        return None

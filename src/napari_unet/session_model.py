@@ -197,13 +197,16 @@ class ModelSession:
         """What the last quick look found of the model in use."""
         return self._state.look
 
-    def look_job(self, name: str, image: Any, axes: str) -> Job[Look]:
+    def look_job(
+        self, name: str, image: Any, axes: str,
+        pixel_size: tuple[float, ...] | None = None,
+    ) -> Job[Look]:  # fmt: skip
         """Look at the middle of an image: whether guesses about the model are likely.
 
         Parameters
         ----------
         name : of the image
-        image, axes : as for ``add_image``; nothing is written
+        image, axes, pixel_size : as for ``add_image``; nothing is written
 
         Raises
         ------
@@ -219,7 +222,7 @@ class ModelSession:
 
         return Job(
             f"Checking {model.spec.name} on {name}",
-            look_at(model, image, axes, self._state.reopened), 0, accept,
+            look_at(model, image, axes, self._state.reopened, pixel_size), 0, accept,
             "short" if model.trainable else "network",  # a program runs one call
             model.network.interrupt,
         )  # fmt: skip

@@ -282,7 +282,7 @@ class ProjectSession(ModelSession):
         """
         opened = OpenImage(
             waiting.name, image, axes, waiting.corrections, source=source,
-            roles=waiting.kept.roles,
+            roles=waiting.kept.roles, pixel_size=waiting.kept.entry.pixel_size,
         )  # fmt: skip
 
         def accept(_: OpenImage) -> None:

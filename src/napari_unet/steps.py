@@ -121,8 +121,9 @@ def save_to(
 
 
 def look_at(
-    model: Model, image: Any, axes: str, opening: Opening | None
-) -> Generator[Any, None, Look]:
+    model: Model, image: Any, axes: str, opening: Opening | None,
+    pixel_size: tuple[float, ...] | None = None,
+) -> Generator[Any, None, Look]:  # fmt: skip
     """Look at the middle of an image, and try what was guessed otherwise.
 
     Nobody may have asked for it, so an image that does not fit is no error.
@@ -131,7 +132,9 @@ def look_at(
 
     others = [*alternatives_of(model), *_readings(model, opening)]
     try:
-        return (yield from look_steps(model, image, axes, others))
+        return (
+            yield from look_steps(model, image, axes, others, pixel_size=pixel_size)
+        )
     except (ImageError, CheckpointError) as error:
         return Look(reason=str(error))
 
@@ -186,7 +189,7 @@ def predict_into(
     prediction = yield from predict_steps(
         models[0], opened.image, axes=opened.axes, config=config, region=window,
         counted=_asked_pixels(asked), partners=models[1:], parts=snapshot is None,
-        near=asked.near,
+        near=asked.near, pixel_size=opened.pixel_size,
     )  # fmt: skip
     seconds = time.monotonic() - began
     merged = None
@@ -249,6 +252,7 @@ class View:
     axes : one letter per axis of the image
     region : slices with numbers, over the axes without channels
     config : for the prediction
+    pixel_size : as for ``predict``
     """
 
     name: str
@@ -256,6 +260,7 @@ class View:
     axes: str
     region: Region
     config: PredictConfig
+    pixel_size: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -307,8 +312,9 @@ def preview_of(number: int, model: Model, view: View) -> Generator[Any, None, Pr
     window = with_context(view.region, shape, model.spec.architecture.dims)
     config = view.config.model_copy(update={"keep_scores": False})
     prediction = yield from predict_steps(
-        model, view.image, axes=view.axes, config=config, region=window
-    )
+        model, view.image, axes=view.axes, config=config, region=window,
+        pixel_size=view.pixel_size,
+    )  # fmt: skip
     labels = prediction.labels[relative(view.region, window)].copy()
     objects = model.spec.gives_objects
     count = int(np.count_nonzero(np.bincount(labels.ravel(), minlength=1)[1:]))

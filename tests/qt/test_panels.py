@@ -41,6 +41,7 @@ CONTROLS = {
     "unet.predict.image",
     "unet.predict.channels",
     "unet.predict.axes",
+    "unet.predict.pixel_size",
     "unet.predict.scope",
     "unet.predict.region",
     "unet.predict.labels",

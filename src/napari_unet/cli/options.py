@@ -75,6 +75,14 @@ Uncertainty = Annotated[
         "checkpoints disagree, as the standard deviation of scores (0 to 0.5).",
     ),
 ]
+PixelSize = Annotated[
+    str,
+    typer.Option(
+        help="Side of the images' pixels in micrometres, such as 0.5 or 2x0.5x0.5; "
+        "else as TIFF files say it (OME, ImageJ). Where the model's is known too, the "
+        "network sees the images scaled to it.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Loss = Annotated[str, typer.Option(help="dice, cross-entropy or dice+cross-entropy.")]

@@ -14,6 +14,7 @@ from napari_unet.cli.options import (
     Flips,
     Json,
     Overwrite,
+    PixelSize,
     Precision,
     Rotations,
     Tile,
@@ -51,6 +52,7 @@ def predict(
     precision: Precision = "auto",
     tile: Tile = None,
     axes: Axes = None,
+    pixel_size: PixelSize = "",
     tta: Flips = False,
     rotate: Rotations = False,
     ensemble: Ensemble = None,
@@ -80,7 +82,7 @@ def predict(
         ]
         model = models[0]
         done = [
-            _predicted(models, path, file, axes, config, output)
+            _predicted(models, path, file, (axes, pixel_size), config, output)
             for path, file in zip(inputs, files, strict=True)
         ]
         output.result(
@@ -105,7 +107,7 @@ def _predicted(
     models: "list[Model]",
     path: Path,
     file: Path,
-    axes: str | None,
+    said: tuple[str | None, str],
     config: PredictConfig,
     output: Output,
 ) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _predicted(
 
     image = read_image(path)
     try:
-        prediction = _run(models, image, file, axes, config, output, path.name)
+        prediction = _run(models, image, path, file, said, config, output)
     except UnetError as error:
         raise type(error)(f"{path}: {error}") from error
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -137,18 +139,22 @@ def _predicted(
 def _run(
     models: "list[Model]",
     image: "NDArray[Any]",
+    path: Path,
     file: Path,
-    axes: str | None,
+    said: tuple[str | None, str],
     config: PredictConfig,
     output: Output,
-    title: str,
 ) -> "Prediction":
+    """Predict; ``said`` are axes and pixel size as the user writes them."""
     from napari_unet.engine.axes import check_axes, guess_axes
     from napari_unet.engine.precision import remember_in
     from napari_unet.engine.predict import predict_steps
+    from napari_unet.io.images import pixel_size_in
+    from napari_unet.pixel_sizes import sides_from
     from napari_unet.settings import PRECISIONS, Table
 
     remember_in(Table(PRECISIONS))
+    axes, pixel_size = said
     known = guess_axes(image.shape, models[0].spec.architecture)
     known = check_axes(axes, image.ndim) if axes else known
     if file.suffix.lower() == ".png" and len(known.replace("C", "")) > 2:
@@ -156,10 +162,12 @@ def _run(
             f"an image with the axes {known} needs a TIFF file for its labels, PNG "
             "holds one plane: choose a name that ends in .tif."
         )
+    sides = sides_from(pixel_size, min(len(known.replace("C", "")), 3))
     steps = predict_steps(
-        models[0], image, axes=axes, config=config, partners=models[1:]
-    )
-    return output.follow(steps, title)
+        models[0], image, axes=axes, config=config, partners=models[1:],
+        pixel_size=sides or pixel_size_in(path),
+    )  # fmt: skip
+    return output.follow(steps, path.name)
 
 
 def _count(labels: "NDArray[Any]") -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +14,20 @@ from napari_unet.engine.looks import check_alike
 from napari_unet.engine.normalize import normalize, statistics
 from napari_unet.engine.precision import best_dtype
 from napari_unet.engine.tile_runner import TileRunner
+from napari_unet.engine.zoom import Zoomed, ZoomedLooks, zoom_for
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from napari_unet.engine.config import PredictConfig
     from napari_unet.engine.looks import Looks
     from napari_unet.engine.model import Model
     from napari_unet.engine.normalize import Statistics
     from napari_unet.engine.tiles import Slices
+    from napari_unet.engine.zoom import Zoom
 
 
 class Ensemble:
@@ -31,7 +36,7 @@ class Ensemble:
     Parameters
     ----------
     models : that give the same; the first says what axes mean
-    image, axes, config : as for ``predict``
+    image, axes, config, pixel_size : as for ``predict``
 
     Attributes
     ----------
@@ -50,16 +55,17 @@ class Ensemble:
 
     def __init__(
         self, models: Sequence[Model], image: Any, axes: str | None,
-        config: PredictConfig,
+        config: PredictConfig, pixel_size: tuple[float, ...] | None = None,
     ) -> None:  # fmt: skip
         check_alike(models)
         self.spec, self.config = models[0].spec, config
-        self._members = _members(models, image, axes, config)
+        self._members = _members(models, image, axes, config, pixel_size)
         self._runners: list[TileRunner] = []
         self._progress = _Progress(len(models))
         self.shape: tuple[int, ...] = self._members[0].picture.shape[1:]
         self.stats = self._members[0].stats
         self.latest: Slices = ()
+        self._seen: Looks | ZoomedLooks | None = None
 
     @property
     def looks_often(self) -> bool:
@@ -101,10 +107,29 @@ class Ensemble:
         """Look at a plane with every model; see ``TileRunner.look``."""
         pairs = zip(self._members, self._runners, strict=True)
         for number, (member, runner) in enumerate(pairs):
-            plane = member.picture[(slice(None), *index)]
-            for event in runner.look(plane, inner, looks, near):
+            seen, region, first = self._seen_by(member, inner, looks, near)
+            for event in runner.look(member.plane(index), region, seen, first):
                 self.latest = runner.latest
+                if isinstance(seen, ZoomedLooks):
+                    self.latest = seen.covered(runner.latest)
                 yield self._progress.by(number, event)
+
+    def _seen_by(
+        self, member: _Member, inner: Slices, looks: Looks, near: Slices | None
+    ) -> tuple[Looks | ZoomedLooks, Slices, Slices | None]:
+        """Return what takes a model's scores, and places as they are on its grid."""
+        self._seen, zoom = looks, member.zoom
+        if zoom is None:
+            return looks, inner, near
+        shape = self.shape[-len(inner) :]
+        self._seen = seen = ZoomedLooks(looks, zoom, shape, inner)
+        return seen, seen.window, near and zoom.window(near, shape)
+
+    def so_far(self, part: Slices) -> NDArray[np.float32]:
+        """Return the scores of a part of a region, (K, Y, X), during the only look."""
+        if self._seen is None:
+            raise ValueError("nothing is looked at")
+        return self._seen.so_far(part)
 
 
 @dataclass(frozen=True)
@@ -115,11 +140,18 @@ class _Member:
     picture: Any
     stats: Statistics
     notes: tuple[str, ...]
+    zoom: Zoom | None
+
+    def plane(self, index: tuple[int, ...]) -> Any:
+        """Return a plane (C, [Z,] Y, X), on the grid of the model's pixels."""
+        plane = self.picture[(slice(None), *index)]
+        return plane if self.zoom is None else Zoomed(plane, self.zoom)
 
 
 def _members(
-    models: Sequence[Model], image: Any, axes: str | None, config: PredictConfig
-) -> list[_Member]:
+    models: Sequence[Model], image: Any, axes: str | None, config: PredictConfig,
+    pixel_size: tuple[float, ...] | None,
+) -> list[_Member]:  # fmt: skip
     """Return the models of an ensemble, each with the image as it takes it."""
     found = []
     for model in models:
@@ -127,9 +159,12 @@ def _members(
         arranged = arrange(image, axes, spec.architecture, config.channel)
         picture = in_channel_order(arranged.image, spec.channel_order)
         stats = statistics(picture, spec.normalization)
-        fitting, chosen = _for_kind(model, picture, stats)
-        notes = (*arranged.notes, *chosen)
-        found.append(_Member(fitting, picture, stats, notes))
+        zoom = zoom_for(spec, pixel_size)
+        scaled = (
+            () if zoom is None else (f"image scaled by {zoom} to the model's pixels",)
+        )
+        member = _Member(model, picture, stats, (*arranged.notes, *scaled), zoom)
+        found.append(_for_kind(member))
         axes = axes or guess_axes(image.shape, spec.architecture)  # as by the first
     return found
 
@@ -138,10 +173,13 @@ def _runner(
     member: _Member, config: PredictConfig, planes: int, stack: Slices, inner: Slices
 ) -> TileRunner:
     """Return what computes a region; its first plane says in which number format."""
-    lengths = member.picture.shape[1:]
-    index = (min(part.start, n - 1) for part, n in zip(stack, lengths, strict=False))
-    plane = member.picture[(slice(None), *index)]
-    dtype = best_dtype(member.model, config.precision, plane, member.stats, inner)
+    shape = member.picture.shape
+    index = (min(part.start, n - 1) for part, n in zip(stack, shape[1:], strict=False))
+    region = inner
+    if member.zoom is not None:
+        region = member.zoom.window(inner, shape[-len(inner) :])
+    plane = member.plane(tuple(index))
+    dtype = best_dtype(member.model, config.precision, plane, member.stats, region)
     return TileRunner(member.model, member.stats, config, planes, dtype)
 
 
@@ -167,20 +205,21 @@ def _sampled(stats: Statistics) -> tuple[str, ...]:
     return (f"intensities measured on a sample of {stats.sampled:,} pixels",)
 
 
-def _for_kind(
-    model: Model, picture: Any, stats: Statistics
-) -> tuple[Model, tuple[str, ...]]:
-    """Return the model for an image's kind, and a note if it is not the usual one."""
+def _for_kind(member: _Member) -> _Member:
+    """Return a member with the model for its image's kind, and a note on it."""
+    model, shape = member.model, member.picture.shape
     if model.elder is None:
-        return model, ()
-    dims = model.spec.architecture.dims
-    middle = tuple(n // 2 for n in picture.shape[1 : picture.ndim - dims])
-    plane = read(picture[(slice(None), *middle, *_middles(picture.shape[-dims:]))])
-    fitting = model.fitting(normalize(plane, stats))
+        return member
+    plane = member.plane(
+        tuple(n // 2 for n in shape[1 : -model.spec.architecture.dims])
+    )
+    middle = read(plane[(slice(None), *_middles(plane.shape[1:]))])
+    fitting = model.fitting(normalize(middle, member.stats))
     if fitting.network is model.network:
-        return fitting, ()
+        return replace(member, model=fitting)
     name = model.elder.gate.name
-    return fitting, (f"an image of the kind that {name} knows: its weights were used",)
+    said = f"an image of the kind that {name} knows: its weights were used"
+    return replace(member, model=fitting, notes=(*member.notes, said))
 
 
 def _middles(shape: tuple[int, ...]) -> Iterable[slice]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.blocks import Key, Region
     from napari_unet.engine.corrections import Corrections
     from napari_unet.engine.networks.any_network import AnyNetwork
+    from napari_unet.engine.zoom import Zoom
 
 BLOCK = 32  # pixels; side of a block, which is one deep along all other axes
 NONE, LEARNS, HELD_OUT, BETWEEN = 0, 1, 2, 3
@@ -174,13 +175,17 @@ def radii(side: tuple[int, ...], dims: int, reach: float) -> tuple[int, ...]:
     return tuple(found)
 
 
-def reach_of(network: AnyNetwork) -> float:
+def reach_of(network: AnyNetwork, zoom: Zoom | None = None) -> float:
     """Return the pixels of a network's receptive field; infinite if it sees all.
+
+    Of an image that the network sees zoomed, they are the image's own.
 
     A network that is not ``local`` (instance norm, global pooling) sees whole planes,
     and so only whole planes are far from each other.
     """
-    return float(2 * network.halo + 1) if network.local else float("inf")
+    if not network.local:
+        return float("inf")
+    return (2 * network.halo + 1) / (min(zoom.factors) if zoom else 1.0)
 
 
 def around(mask: NDArray[np.bool_], near: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from napari_unet.engine.holdout import BLOCK, Roles, blocks_with, reach_of, role
 from napari_unet.engine.metrics import mostly
 from napari_unet.engine.sampling import all_planes
 from napari_unet.engine.sites import Fresh, give_roles
+from napari_unet.engine.zoom import zoom_for
 from napari_unet.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ def with_held_out(
 
     Places are held out further from the others than the network's receptive field.
     """
-    dims, reach = model.spec.architecture.dims, reach_of(model.network)
+    dims = model.spec.architecture.dims
+    zooms = [zoom_for(model.spec, example.pixel_size) for example in examples]
+    reach = max(reach_of(model.network, zoom) for zoom in zooms)
     masks = [
         np.ones(e.labels.shape, bool) if e.supervised is None else e.supervised
         for e in examples

@@ -25,6 +25,7 @@ from napari_unet.engine.device import is_out_of_memory
 from napari_unet.engine.evidence import has_statistics, statistics_mismatch
 from napari_unet.engine.model import activate, revised
 from napari_unet.engine.normalize import normalize, statistics
+from napari_unet.engine.zoom import Zoomed, zoom_for
 from napari_unet.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def look_steps(
     axes: str | None,
     alternatives: Sequence[Alternative],
     channel: int | None = None,
+    pixel_size: tuple[float, ...] | None = None,
 ) -> Generator[LookDone, None, Look]:
     """Predict the middle of an image; try alternatives where that is suspicious.
 
@@ -152,7 +154,7 @@ def look_steps(
     model : as it was opened; not changed
     image : array with one axis per letter of ``axes``, raw intensity; of a stack the
         plane (volume) in the middle is read
-    axes, channel : as for ``predict``
+    axes, channel, pixel_size : as for ``predict``
     alternatives : what was guessed and could be otherwise; readings are always tried
 
     Yields
@@ -173,11 +175,12 @@ def look_steps(
     yield LookDone(0, total)
     if model.trainable:  # another thread may predict with the same layers
         model = model.clone()
-    findings = [_finding(model, plane, letters, channel)]
+    seen = _Seen(plane, letters, channel, pixel_size)
+    findings = [_finding(model, seen)]
     yield LookDone(1, total)
     for step, other in enumerate(alternatives, start=2):
         if findings[0].doubtful or "reading" in other.changes:
-            found = _finding(other.make(), plane, letters, channel, other)
+            found = _finding(other.make(), seen, other)
             findings.append(found)
         yield LookDone(step, total)
     return Look(tuple(findings))
@@ -269,15 +272,25 @@ def middle(image: Any, axes: str | None, model: Model) -> tuple[NDArray[Any], st
     return np.asarray(image[place]), left
 
 
-def _finding(
-    model: Model, plane: NDArray[Any], axes: str, channel: int | None,
-    other: Alternative | None = None,
-) -> Finding:  # fmt: skip
+@dataclass(frozen=True)
+class _Seen:
+    """What is looked at: a plane, and how it is to be taken; see ``predict``."""
+
+    plane: NDArray[Any]
+    axes: str
+    channel: int | None
+    pixel_size: tuple[float, ...] | None
+
+
+def _finding(model: Model, seen: _Seen, other: Alternative | None = None) -> Finding:
     """Return what a model says of the middle of a plane."""
     spec = model.spec
-    arranged = arrange(plane, axes, spec.architecture, channel).image
+    arranged = arrange(seen.plane, seen.axes, spec.architecture, seen.channel).image
     arranged = in_channel_order(arranged, spec.channel_order)
     stats = statistics(arranged, spec.normalization)
+    zoom = zoom_for(spec, seen.pixel_size)
+    if zoom is not None:
+        arranged = Zoomed(arranged, zoom)
     crop = arranged[_middle_of(arranged.shape[1:], spec.architecture.dims)]
     x = torch.from_numpy(normalize(np.ascontiguousarray(crop), stats))[np.newaxis].to(
         model.device

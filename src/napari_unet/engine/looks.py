@@ -39,6 +39,17 @@ class Looks:
         self._output = output
         self._count = 0
 
+    @property
+    def channels(self) -> int:
+        """K."""
+        return len(self._sum)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of what is summed."""
+        dtype: np.dtype[Any] = self._sum.dtype
+        return dtype
+
     @contextmanager
     def one(self) -> Iterator[NDArray[Any]]:
         """Take one more look: what is added to the given array is its scores."""

@@ -38,6 +38,8 @@ class Growing:
 
     def add(self, tile: Slices) -> Iterator[Part]:
         """Take a tile that is computed; yield what can be shown by now."""
+        if any(part.start >= part.stop for part in tile):
+            return
         if tile[1:] != self._columns or tile[0].start != self._rows.stop:
             yield from self.rest()
             self._columns, self._rows = tile[1:], tile[0]

@@ -66,6 +66,7 @@ def predict(
     *,
     axes: str | None = None,
     config: PredictConfig | None = None,
+    pixel_size: tuple[float, ...] | None = None,
     partners: Sequence[Model] = (),
 ) -> Prediction:
     """Predict labels for a whole image.
@@ -79,6 +80,10 @@ def predict(
         3-dimensional array is colour, other leading axes are stacks, done slice by
         slice by a 2D model
     config : see PredictConfig
+    pixel_size : of the image along its last axes, micrometres, at least one for each
+        spatial axis of the model. Where the model's is known too, and another, the
+        network sees the image scaled to it; its scores are put back on the image's
+        pixels, of which labels are made. None: pixels are taken as they are
     partners : further models of an ensemble, whose scores are averaged with those of
         the first
 
@@ -92,7 +97,14 @@ def predict(
         If even the smallest tile does not fit into memory.
     """
     return drain(
-        predict_steps(model, image, axes=axes, config=config, partners=partners)
+        predict_steps(
+            model,
+            image,
+            axes=axes,
+            config=config,
+            pixel_size=pixel_size,
+            partners=partners,
+        )
     )
 
 
@@ -104,6 +116,7 @@ def predict_steps(
     config: PredictConfig | None = None,
     region: tuple[slice, ...] | None = None,
     counted: NDArray[np.bool_] | None = None,
+    pixel_size: tuple[float, ...] | None = None,
     partners: Sequence[Model] = (),
     parts: bool = False,
     near: tuple[slice, ...] | None = None,
@@ -112,7 +125,7 @@ def predict_steps(
 
     Parameters
     ----------
-    model, image, axes, config, partners : as for ``predict``
+    model, image, axes, config, pixel_size, partners : as for ``predict``
     region : slices over the image's axes without channels; None: everything. Statistics
         are always those of the whole image, and what lies around the region is read,
         so that its scores are those of the whole image.
@@ -143,7 +156,7 @@ def predict_steps(
     """
     config = config or PredictConfig()
     began = time.perf_counter()
-    models = Ensemble((model, *partners), image, axes, config)
+    models = Ensemble((model, *partners), image, axes, config, pixel_size)
     dims = model.spec.architecture.dims
     window = _window(models.shape, region)
     stack, inner = window[:-dims], window[-dims:]
@@ -153,7 +166,7 @@ def predict_steps(
         looks = models.looks(inner, spread=found.apart is not None)
         steps = models.look(index, inner, looks, near and near[-dims:])
         if parts and models.shows_parts:
-            steps = _with_parts(steps, models, index, looks, inner)
+            steps = _with_parts(steps, models, index, inner)
         yield from steps
         found.take(tuple(i - s.start for i, s in zip(index, stack, strict=True)), looks)
     return found.prediction(counted, began)
@@ -200,16 +213,15 @@ class _Found:
 
 
 def _with_parts(
-    steps: Iterable[TileDone], models: Ensemble, index: tuple[int, ...], looks: Looks,
-    corner: Slices,
-) -> Generator[TileDone, None, None]:  # fmt: skip
+    steps: Iterable[TileDone], models: Ensemble, index: tuple[int, ...], corner: Slices
+) -> Generator[TileDone, None, None]:
     """Yield what is done of a plane, and the labels of parts as they are computed."""
     stack, growing = tuple(slice(i, i + 1) for i in index), Growing()
     event = TileDone(0, 0)
 
     def shown(parts: Iterable[Part]) -> Generator[PartDone, None, None]:
         for part in parts:
-            scores = looks.so_far(part.window)
+            scores = models.so_far(part.window)
             labels = labels_from_scores(scores, models.spec.output, models.config)
             window, region = (
                 (*stack, *_moved(each, corner)) for each in (part.window, part.region)

@@ -18,6 +18,7 @@ from napari_unet.engine.spec import ModelSpec
 MOST_THREADS = 1024
 MOST_DRAFTS = 50  # that one after another were learnt on from, and never kept
 Count = Annotated[int, Field(ge=0, le=2**53)]
+Side = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # micrometres
 Length = Annotated[int, Field(ge=1, le=2**31)]
 Key = tuple[Count, ...]  # a block's place in the grid, see ``engine/blocks.py``
 
@@ -68,11 +69,13 @@ class TaughtImage(Frozen):
     fingerprint : see ``io/fingerprint.py``
     axes : one letter per axis of the image
     shape : of its labels
+    pixel_size : as for ``predict``
     """
 
     name: str
     fingerprint: str
     axes: str
+    pixel_size: tuple[Side, ...] | None = Field(None, max_length=3)
     shape: tuple[Length, ...] = Field(min_length=2, max_length=12)
 
 

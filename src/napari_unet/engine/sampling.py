@@ -12,6 +12,7 @@ import torch
 from napari_unet.engine.axes import arrange, check_labels, in_channel_order
 from napari_unet.engine.instances import as_objects, targets_from_labels
 from napari_unet.engine.normalize import normalize, statistics
+from napari_unet.engine.zoom import labels_zoomed, zoom_for, zoomed
 from napari_unet.errors import LabelsError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from napari_unet.engine.config import LearningConfig
     from napari_unet.engine.spec import ModelSpec
+    from napari_unet.engine.zoom import Zoom
 
 CENTRES = 100_000  # supervised pixels kept as possible centres of crops, per plane
 HARDER = 3.0  # how much oftener a pixel that was all wrong is drawn
@@ -41,6 +43,7 @@ class Example:
         has said, so it is chosen
     accepted : bool, like labels: what was predicted and found right; None: all that can
         be trusted
+    pixel_size : as for ``predict``
     """
 
     image: NDArray[Any]
@@ -49,6 +52,7 @@ class Example:
     axes: str | None = None
     held_out: NDArray[np.bool_] | None = None
     accepted: NDArray[np.bool_] | None = None
+    pixel_size: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,10 @@ class Plane:
         learnt; None: nobody has said
     accepted : (1, [Z,] Y, X) float32, 0 or 1: what was predicted and found right; None:
         all that is supervised
-    place : slices over the axes of the example, without channels
+    place : slices over the axes of the example, without channels; those of the plane
+        are in its own pixels
     example : which of several it is of
+    zoom : of the example to the plane's pixels; None: they are the same
     """
 
     image: NDArray[np.float32]
@@ -83,6 +89,7 @@ class Plane:
     accepted: NDArray[np.float32] | None = None
     place: tuple[slice, ...] = ()
     example: int = 0
+    zoom: Zoom | None = None
 
     def part(self, window: tuple[slice, ...]) -> Plane:
         """Return what lies in a window of its ([Z,] Y, X) axes."""
@@ -108,6 +115,8 @@ class Plane:
 def planes(example: Example, spec: ModelSpec, number: int = 0) -> list[Plane]:
     """Split an example into planes for a 2D model, or volumes for a 3D one.
 
+    They are on the grid of the model's pixels, where both sizes are known.
+
     Parameters
     ----------
     example : image, labels, and where they can be trusted
@@ -130,6 +139,13 @@ def planes(example: Example, spec: ModelSpec, number: int = 0) -> list[Plane]:
     trusted = _trusted(example, shape)
     picture = in_channel_order(arranged.image, spec.channel_order)
     stats = statistics(picture, spec.normalization)
+    zoom = zoom_for(spec, example.pixel_size)
+
+    def masked(mask: NDArray[np.bool_] | None) -> NDArray[np.float32] | None:
+        if mask is None:
+            return None
+        return labels_zoomed(mask[index], zoom)[np.newaxis].astype(np.float32)
+
     found = []
     for index in product(*map(range, shape[: -spec.architecture.dims])):
         if not trusted[index].any():
@@ -138,26 +154,24 @@ def planes(example: Example, spec: ModelSpec, number: int = 0) -> list[Plane]:
         labels = example.labels[index]
         if spec.output == "instances":
             labels = as_objects(labels)
+        labels, supervised = labels_zoomed(labels, zoom), masked(trusted)
+        if supervised is None or not supervised.any():  # too small to be seen
+            continue
         place = (*(slice(i, i + 1) for i in index), *map(_whole, labels.shape))
         found.append(
             Plane(
-                normalize(picture[channels], stats),
+                zoomed(normalize(picture[channels], stats), zoom),
                 labels,
                 targets_from_labels(labels, spec.output),
-                trusted[index][np.newaxis].astype(np.float32),
-                held=_mask(example.held_out, index),
-                accepted=_mask(example.accepted, index),
+                supervised,
+                held=masked(example.held_out),
+                accepted=masked(example.accepted),
                 place=place,
                 example=number,
+                zoom=zoom,
             )
         )
     return found
-
-
-def _mask(
-    given: NDArray[np.bool_] | None, index: tuple[int, ...]
-) -> NDArray[np.float32] | None:
-    return None if given is None else given[index][np.newaxis].astype(np.float32)
 
 
 def _whole(length: int) -> slice:

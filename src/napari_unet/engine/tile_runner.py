@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.model import Model
     from napari_unet.engine.normalize import Statistics
     from napari_unet.engine.tiles import Slices, Tile
+    from napari_unet.engine.zoom import ZoomedLooks
 
 # Sides along all axes but the first, and pixels of a tile. Along the first axis a tile
 # goes on from the one before, so it may be short: what it holds is to stay in caches.
@@ -118,8 +119,9 @@ class TileRunner:
         return Looks(shape, dtype, self._spec.output, spread=spread)
 
     def look(
-        self, plane: Any, region: Slices, looks: Looks, near: Slices | None = None
-    ) -> Generator[TileDone, None, None]:
+        self, plane: Any, region: Slices, looks: Looks | ZoomedLooks,
+        near: Slices | None = None,
+    ) -> Generator[TileDone, None, None]:  # fmt: skip
         """Look at a plane once for each turn, yielding TileDone for each tile.
 
         Parameters

@@ -106,15 +106,13 @@ def _found(model: Model, plane: Plane) -> list[LostObject]:
     there = matched(predicted, truth)
     centres = np.rint(ndimage.center_of_mass(truth > 0, truth, there)).astype(int)
     start = np.array([part.start for part in plane.place])
-    flat = len(start) - plane.labels.ndim
-    return [
-        LostObject(
-            plane.example,
-            int(label),
-            (*start[:flat].tolist(), *(start[flat:] + centre).tolist()),
-        )
-        for label, centre in zip(there, centres.reshape(-1, truth.ndim), strict=True)
-    ]
+    flat, zoom = len(start) - plane.labels.ndim, plane.zoom
+    found = []
+    for label, centre in zip(there, centres.reshape(-1, truth.ndim), strict=True):
+        pixel = (start[flat:] + centre).tolist()
+        place = (*start[:flat].tolist(), *(zoom.place(pixel) if zoom else pixel))
+        found.append(LostObject(plane.example, int(label), place))
+    return found
 
 
 def judge(

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 TIFF = (".tif", ".tiff")
 READABLE = (*TIFF, ".png", ".jpg", ".jpeg", ".bmp")
+FLAT = 2  # axes of a plane
+MICROMETRES = {
+    "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0, "microns": 1.0,
+    "micrometer": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6,
+}  # fmt: skip
 UNREADABLE = (  # what tifffile and Pillow raise for damaged files
     OSError, ValueError, LookupError, TypeError, SyntaxError, EOFError, RuntimeError,
     struct.error, zlib.error, Image.DecompressionBombError,
@@ -58,6 +63,54 @@ def read_image(path: Path) -> NDArray[Any]:
         raise ImageError(
             f"{path} could not be read as an image ({error}): open another copy of it."
         ) from error
+
+
+def pixel_size_in(path: Path) -> tuple[float, ...] | None:
+    """Return how large the pixels of a TIFF file are, as OME or ImageJ wrote it.
+
+    Returns
+    -------
+    sides : micrometres, Z (where it is known), Y, X; None: the file does not say
+    """
+    path = Path(path)
+    if path.suffix.lower() not in TIFF:
+        return None
+    try:
+        with tifffile.TiffFile(path) as file:
+            found = _of_ome(file) if file.is_ome else _of_imagej(file)
+    except UNREADABLE:
+        return None
+    sides = tuple(side for side in found if side is not None and 0 < side < np.inf)
+    return sides if len(sides) >= FLAT and found[1:] == sides[-FLAT:] else None
+
+
+Sides = tuple[float | None, ...]  # Z, Y, X
+
+
+def _of_ome(file: tifffile.TiffFile) -> Sides:
+    found = tifffile.xml2dict(file.ome_metadata or "").get("OME", {}).get("Image", {})
+    pixels = (found[0] if isinstance(found, list) else found).get("Pixels", {})
+    sides = []
+    for axis in "ZYX":
+        side = pixels.get(f"PhysicalSize{axis}")
+        unit = pixels.get(f"PhysicalSize{axis}Unit", "\u00b5m")
+        known = isinstance(side, (int, float)) and unit in MICROMETRES
+        sides.append(side * MICROMETRES[unit] if known else None)
+    return tuple(sides)
+
+
+def _of_imagej(file: tifffile.TiffFile) -> Sides:
+    facts = file.imagej_metadata or {}
+    scale = MICROMETRES.get(str(facts.get("unit", "")).replace("\\u00B5", "\u00b5"))
+    if scale is None:
+        return (None, None, None)
+    depth = facts.get("spacing")
+    sides = [scale * depth if isinstance(depth, (int, float)) else None]
+    for name in ("YResolution", "XResolution"):
+        tag = file.pages.first.tags.get(name)
+        pixels, units = tag.value if tag is not None else (0, 1)
+        sides.append(scale * units / pixels if pixels else None)
+    return tuple(sides)
 
 
 def write_image(path: Path, image: NDArray[Any]) -> None:

@@ -110,7 +110,10 @@ def example_of(
         window = window_of(key, noted.shape)
         labels[window], state[window] = _unpacked(blocks[number], shape_of(window))
     held = (state & HELD) > 0
-    return Example(image, labels, (state & LEARNT) > 0, noted.axes, held)
+    return Example(
+        image, labels, (state & LEARNT) > 0, noted.axes, held,
+        pixel_size=noted.pixel_size,
+    )  # fmt: skip
 
 
 def _unpacked(

@@ -160,6 +160,7 @@ class OpenProject:
             dtype=str(opened.image.dtype), scale=source.scale,
             translate=source.translate, labels_name=source.labels_name,
             dims=opened.corrections.dims, instances=opened.corrections.instances,
+            pixel_size=opened.pixel_size,
         )  # fmt: skip
 
     def forget(self, kept: KeptImage) -> None:

@@ -15,6 +15,7 @@ from napari_unet.errors import ImageError, ProjectError, UnetError
 from napari_unet.handover import provenance_of
 from napari_unet.qt import layers as layer_tools
 from napari_unet.qt.overlays import OVERLAY
+from napari_unet.qt.pixel_size import pixel_size_of
 from napari_unet.qt.refresh import refresh_part
 from napari_unet.session import Session
 
@@ -190,6 +191,7 @@ class LayerBench(QObject):
             name = opened.source.labels_name if opened.source else ""
         if image is not None:
             opened.source = layer_tools.image_source(image, name)
+            opened.pixel_size = pixel_size_of(image, opened.axes)
 
     def restore(self, opened: OpenImage, image: Image) -> None:
         """Show an image that a project brought back, on its layer."""

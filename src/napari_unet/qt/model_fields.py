@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet.engine.graph import GraphSpec
-from napari_unet.errors import UnetError
+from napari_unet.pixel_sizes import in_words, positive, sides_from
 from napari_unet.qt.parts import side_by_side
 
 if TYPE_CHECKING:
@@ -270,22 +270,11 @@ class PixelSizeField(TextField):
     def show_spec(self, spec: ModelSpec) -> None:
         """Show the sides."""
         self._dims = spec.architecture.dims
-        self.entry.setText(" x ".join(f"{side:g}" for side in spec.pixel_size or ()))
+        self.entry.setText(in_words(spec.pixel_size))
 
     def understood(self, text: str) -> dict[str, Any]:
         """Read one number, or one per axis."""
-        parts = text.lower().replace("um", "").replace("\u00b5m", "").split("x")
-        if not text:
-            return {"pixel_size": None}
-        sides = [positive(part, "The pixel size") for part in parts]
-        if len(sides) == 1:
-            sides *= self._dims
-        if len(sides) != self._dims:
-            raise UnetError(
-                f"The pixel size has {len(sides)} numbers, expected 1 or {self._dims}: "
-                "give one per axis, or one for all."
-            )
-        return {"pixel_size": sides}
+        return {"pixel_size": list(sides_from(text, self._dims)) or None}
 
 
 class InputScaleField(TextField):
@@ -358,23 +347,3 @@ def number(
     box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
     box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     return box
-
-
-def positive(text: str, what: str) -> float:
-    """Read a number above 0, or a fraction such as 1/255.
-
-    Raises
-    ------
-    UnetError
-        If it is none.
-    """
-    try:
-        value = float(Fraction(text.strip().replace(" ", "")))
-    except (ValueError, ZeroDivisionError, OverflowError):
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise UnetError(
-            f"{what} is {text.strip()!r}, expected a number above 0: write it like 0.5 "
-            "or 1/255."
-        )
-    return value

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 from napari_unet.errors import UnetError
 from napari_unet.qt.layers import image_data, layer_axes
 from napari_unet.qt.parts import enable, side_by_side
+from napari_unet.qt.pixel_size import pixel_size_of
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QPushButton
@@ -51,7 +52,8 @@ class LookRow(QWidget):
         if session.model is None or layer is None:
             raise UnetError("A look needs a model and an open image: load both first.")
         axes = layer_axes(layer, session.model.spec.architecture)
-        return session.look_job(layer.name, image_data(layer), axes)
+        size = pixel_size_of(layer, axes)
+        return session.look_job(layer.name, image_data(layer), axes, size)
 
     def _on_look_clicked(self) -> None:
         if self._bench.run("model", self._make):

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 
 from napari_unet.engine.config import LabelsConfig, PartDone, TileDone
 from napari_unet.errors import UnetError
+from napari_unet.pixel_sizes import in_words, sides_from
 from napari_unet.qt.forms import ConfigForm
 from napari_unet.qt.layers import (
     NEARLY_ALL,
@@ -28,6 +29,7 @@ from napari_unet.qt.layers import (
 )
 from napari_unet.qt.outlines import drawn_region
 from napari_unet.qt.parts import LayerChooser, Panel, enable, side_by_side
+from napari_unet.qt.pixel_size import MOST, pixel_size_of, say_pixel_size
 from napari_unet.session import SOON
 
 if TYPE_CHECKING:
@@ -115,6 +117,14 @@ class PredictPanel(Panel):
         self.axes.setToolTip(
             "One letter per axis of the image, such as YX, ZYX, TYX, CYX or YXC"
         )
+        self.pixel_size = QLineEdit()
+        self.pixel_size.setObjectName("unet.predict.pixel_size")
+        self.pixel_size.setPlaceholderText("unknown (um)")
+        self.pixel_size.setToolTip(
+            "Side of the image's pixels in micrometres: one number, or one per axis\n"
+            "with x between: 2 x 0.5 x 0.5. Where the model's is known too, and\n"
+            "another, the network sees the image scaled to it; nothing: as it is"
+        )
         self.scope = QComboBox()
         self.scope.setObjectName("unet.predict.scope")
         self.scope.setToolTip("Where to predict: " + "; ".join(
@@ -127,6 +137,7 @@ class PredictPanel(Panel):
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Image", self.image.native)
         form.addRow("Axes", side_by_side(self.axes, QLabel("Channel"), self.channels))
+        form.addRow("Pixel size", self.pixel_size)
         where = side_by_side(self.scope, QLabel("in"), self.shapes.native)
         where.setStretch(0, 1)
         where.setStretch(2, 1)
@@ -141,6 +152,8 @@ class PredictPanel(Panel):
         self.settings.valueChanged.connect(self._share_config)
         self.channels.currentTextChanged.connect(self._share_config)
         self.axes.editingFinished.connect(self._update_channels)
+        self.axes.editingFinished.connect(self._show_pixel_size)
+        self.pixel_size.editingFinished.connect(self._on_pixel_size_edited)
         bench.layers_changed.connect(self._on_bench_layers_changed)
         bench.restored.connect(self._on_image_changed)
         bench.session.model_changed.connect(self._on_session_model_changed)
@@ -225,6 +238,23 @@ class PredictPanel(Panel):
         if opened is not None and opened.kept is not None:
             self.bench.run(self.name, self.bench.session.relabel_job, opened, config)
 
+    def _on_pixel_size_edited(self) -> None:
+        """Take what the user says of the image's pixels; say what is wrong with it."""
+        layer, text = self.image.layer, self.pixel_size.text()
+        axes = self.axes.text().upper()
+        if layer is None or text == in_words(pixel_size_of(layer, axes)):
+            return
+        try:
+            sides = sides_from(text, min(len(axes.replace("C", "")), MOST))
+        except UnetError as error:
+            self.summary.setText(str(error))
+        else:
+            say_pixel_size(layer, sides)
+            opened = self.bench.opened_of(self.bench.labels_of(layer))
+            if opened is not None:
+                opened.pixel_size = sides
+        self._show_pixel_size()
+
     # -- what changes
 
     def _on_image_changed(self, _: Any = None) -> None:
@@ -235,7 +265,13 @@ class PredictPanel(Panel):
         self.axes.setText(self._likely_axes(layer, spec))
         self.labels.box.value = self.bench.labels_of(layer)
         self._update_channels()
+        self._show_pixel_size()
         self._update_buttons()
+
+    def _show_pixel_size(self, _: Any = None) -> None:
+        layer = self.image.layer
+        size = pixel_size_of(layer, self.axes.text().upper()) if layer else None
+        self.pixel_size.setText(in_words(size))
 
     def _likely_axes(self, layer: Any, spec: Any) -> str:
         """Return axis letters; none, and why, where the model cannot take the image."""

@@ -19,6 +19,7 @@ from napari_unet.qt.layers import (
     without_channels,
 )
 from napari_unet.qt.overlays import OVERLAY, undisturbed
+from napari_unet.qt.pixel_size import pixel_size_of
 from napari_unet.steps import DRAFT, IN_TRAINING, Preview, View
 
 if TYPE_CHECKING:
@@ -69,7 +70,10 @@ def visible_view(
     region = without_channels(region, layer, axes)
     if largest is not None:
         region = (*region[:-2], *(_middle(part, largest) for part in region[-2:]))
-    view = View(layer.name, image_data(layer), axes, region, bench.predict_config)
+    view = View(
+        layer.name, image_data(layer), axes, region, bench.predict_config,
+        pixel_size_of(layer, axes),
+    )  # fmt: skip
     return view, layer
 
 

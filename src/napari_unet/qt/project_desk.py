@@ -15,6 +15,7 @@ from napari_unet.errors import ImageError
 from napari_unet.io.project import is_there
 from napari_unet.jobs import Job
 from napari_unet.qt.layers import image_data, image_source
+from napari_unet.qt.pixel_size import pixel_size_of, say_pixel_size
 from napari_unet.session_project import recent_projects, unfinished_projects
 
 if TYPE_CHECKING:
@@ -227,6 +228,9 @@ class ProjectDesk(QObject):
 
     def _place(self, waiting: WaitingImage, layer: Image) -> None:
         """Give a layer that was opened for an image the scale that it had."""
+        size = waiting.kept.entry.pixel_size
+        if size is not None and size != pixel_size_of(layer, waiting.axes):
+            say_pixel_size(layer, size)
         if layer in self._added:
             if len(waiting.scale) == layer.ndim:
                 layer.scale = waiting.scale
