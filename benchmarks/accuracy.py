@@ -5,6 +5,9 @@ predict`` does: AP, precision and recall pooled over the images, Dice as the mea
 the images.
 
     python benchmarks/accuracy.py --model nuclei-2d
+
+With ``--scale`` images are enlarged or reduced before, and predicted twice: as they
+then are, and with pixel sizes known, so that the network sees them scaled back.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from napari_unet.engine.metrics import count, measures, pooled
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from napari_unet.engine.metrics import Counts
     from napari_unet.engine.model import Model
@@ -39,6 +43,10 @@ def main() -> None:
     model = open_model(options.model)
     config = PredictConfig(precision=options.precision)
     clock = time.perf_counter()
+    if options.scale != 1:
+        report("accuracy", _scaled_rows(model, pairs, config, options.scale), {},
+               options, began)  # fmt: skip
+        return
     counted = [(pair, counts_of(model, pair, config)) for pair in pairs]
     seconds = time.perf_counter() - clock
     by_modality: dict[str, list[Counts]] = {}
@@ -63,7 +71,30 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--modality", default=",".join(FLUORESCENCE), help="kinds, with commas"
     )
+    parser.add_argument("--scale", type=float, default=1.0, help="images are scaled")
     return parser.parse_args()
+
+
+def _scaled_rows(
+    model: Model, pairs: Sequence[Pair], config: PredictConfig, scale: float
+) -> list[dict[str, Any]]:
+    """Return the measures with pixels as they are, and with their sizes known."""
+    from skimage.transform import rescale
+
+    from napari_unet import predict
+    from napari_unet.engine.model import revised
+
+    sized = revised(model, {"pixel_size": [1.0, 1.0]})
+    found: dict[str, list[Counts]] = {"as they are": [], "sizes known": []}
+    for pair in pairs:
+        image, truth = pair.read()
+        channels = -1 if image.ndim == 3 else None
+        image = rescale(image.astype("float32"), scale, 1, channel_axis=channels)
+        truth = rescale(truth, scale, 0, preserve_range=True, anti_aliasing=False)
+        for name, size in zip(found, (None, (1 / scale, 1 / scale)), strict=True):
+            labels = predict(sized, image, config=config, pixel_size=size).labels
+            found[name].append(count(labels, truth.astype("int32")))
+    return [row_of(name, counts) for name, counts in found.items()]
 
 
 def counts_of(model: Model, pair: Pair, config: PredictConfig) -> Counts:
