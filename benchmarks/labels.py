@@ -34,6 +34,7 @@ from _common import (
 )
 from napari_unet.engine import seams
 from napari_unet.engine.config import LabelsConfig
+from napari_unet.engine.drain import drain
 from napari_unet.engine.instances import labels_from_scores
 from predict import mosaic, predicted
 
@@ -122,7 +123,7 @@ def _both(
     usual = seams.LARGEST, seams.CORE
     if core:
         seams.LARGEST, seams.CORE = 0, {2: core}
-    seams.label(labels, scores, "instances", config)
+    drain(seams.label_steps(labels, scores, "instances", config))
     seams.LARGEST, seams.CORE = usual
     return labels, labels_from_scores(scores, "instances", config)
 

@@ -9,7 +9,7 @@ import pytest
 
 from napari_unet import place_steps
 from napari_unet.engine.blocks import everything, overlap, shape_of
-from napari_unet.engine.config import PredictConfig
+from napari_unet.engine.config import LabelsConfig, PredictConfig
 from napari_unet.engine.places import LONGEST, is_done
 from napari_unet.errors import ImageError, UnetError
 from napari_unet.jobs import run_now
@@ -213,3 +213,16 @@ def test_the_count_of_places_stays_the_same_while_they_are_visited() -> None:
         next_of(session)
         counts.append(session.place_count)
     assert counts == [(1, LONGEST), (2, LONGEST), (3, LONGEST)]
+
+
+def test_places_stay_while_sliders_move() -> None:
+    session, (opened,) = session_with((700, 700))
+    look(session)
+    _, first = next_of(session)
+    job = session.relabel_job(opened, LabelsConfig(threshold=0.4, smallest=0))
+    assert job is not None
+    before = opened.summary
+    run_now(job)
+    assert opened.summary != before
+    look(session)
+    assert first not in [place for _, place in all_places(session)]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from napari_unet.engine.blocks import bounded, everything
+from napari_unet.engine.report import Report
 from napari_unet.errors import LabelsError
 from napari_unet.jobs import run_now
 from napari_unet.opened import KeptScores
@@ -192,7 +193,7 @@ def kept_scores(labels: np.ndarray, window: Region) -> KeptScores:
     truth = np.zeros(labels.shape, np.float16)
     truth[21:37, 4:20] = 1
     scores = np.stack([truth, truth])[(slice(None), *window)]
-    return KeptScores(scores, tiny_spec(), window, window)
+    return KeptScores(scores, tiny_spec(), Report(0), window, window)
 
 
 def test_snapping_moves_an_outline_to_the_edge_of_the_scores() -> None:
@@ -230,7 +231,11 @@ def test_each_output_says_what_an_object_is(
     scores = np.arange(3, dtype=np.float16).reshape(3, 1, 1) * np.ones((3, 2, 2))
     window = (slice(0, 2), slice(0, 2))
     kept = KeptScores(
-        scores, tiny_spec().model_copy(update={"output": output}), window, window
+        scores,
+        tiny_spec().model_copy(update={"output": output}),
+        Report(0),
+        window,
+        window,
     )
 
     assert (foreground(scores, kept, label) == channel).all()
@@ -238,7 +243,9 @@ def test_each_output_says_what_an_object_is(
 
 def test_a_class_that_the_model_does_not_give_is_refused() -> None:
     window = (slice(0, 2), slice(0, 2))
-    kept = KeptScores(np.zeros((2, 2, 2)), tiny_spec("classes"), window, window)
+    kept = KeptScores(
+        np.zeros((2, 2, 2)), tiny_spec("classes"), Report(0), window, window
+    )
 
     with pytest.raises(LabelsError, match="does not know"):
         foreground(kept.scores, kept, 2)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet.engine.blocks import Region
+    from napari_unet.engine.report import Report
     from napari_unet.engine.spec import ModelSpec
 
 CONTEXT = 64  # pixels predicted around a region, so that objects at its edge are whole
@@ -47,12 +48,14 @@ class KeptScores:
     ----------
     scores : (K, ...) float16, of ``window``
     spec : of the model that gave them
+    report : what is said of the prediction beside what was found
     window, region : where they lie, and which part of it was asked for
     within : which pixels of the region were asked for; None: all
     """
 
     scores: NDArray[np.float16]
     spec: ModelSpec
+    report: Report
     window: Region
     region: Region
     within: NDArray[np.bool_] | None = None

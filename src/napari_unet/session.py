@@ -232,7 +232,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         if kept is None:
             return None
         snapshot = opened.corrections.snapshot(kept.window)
-        steps = relabel_into(kept, config, snapshot, opened.summary)
+        steps = relabel_into(kept, config, snapshot)
         return Job(
             f"Labels of {opened.name}", steps, 1,
             lambda predicted: self._take_prediction(opened, predicted, "short"),

@@ -42,14 +42,19 @@ NOTHING_LEFT = (
 
 
 class Prediction(NamedTuple):
-    """Which prediction an image had at some moment."""
+    """Which prediction an image had at some moment.
+
+    The summary tells where no scores are kept; else sliders change it.
+    """
 
     kept: Callable[[], KeptScores | None]
     summary: str
 
     def is_last_of(self, opened: OpenImage) -> bool:
         """Tell whether the image had no other prediction since."""
-        return self.kept() is opened.kept and self.summary == opened.summary
+        kept = self.kept()
+        same = kept is not None or self.summary == opened.summary
+        return kept is opened.kept and same
 
 
 def _last_of(opened: OpenImage) -> Prediction:

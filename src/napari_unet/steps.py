@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from napari_unet.engine.blocks import Region
     from napari_unet.engine.compare import Comparison
-    from napari_unet.engine.config import LabelsConfig, PredictConfig
+    from napari_unet.engine.config import BlockDone, LabelsConfig, PredictConfig
     from napari_unet.engine.look import Alternative, Look
     from napari_unet.engine.model import Model
     from napari_unet.engine.protect import Merged, Snapshot
@@ -198,7 +198,9 @@ def predict_into(
     kept = None
     if prediction.scores is not None and prediction.scores.nbytes <= 2 * KEPT_BYTES:
         scores = prediction.scores.astype(np.float16)
-        kept = KeptScores(scores, models[0].spec, window, region, within)
+        kept = KeptScores(
+            scores, models[0].spec, prediction.report, window, region, within
+        )
     apart, doubt = prediction.uncertainty, None
     if apart is not None:
         doubt = UncertaintyMap(region, apart[relative(region, window)])
@@ -225,14 +227,17 @@ def merge_again(
 
 
 def relabel_into(
-    kept: KeptScores, config: LabelsConfig, snapshot: Snapshot, summary: str
-) -> Generator[None, None, Predicted]:
+    kept: KeptScores, config: LabelsConfig, snapshot: Snapshot
+) -> Generator[BlockDone | None, None, Predicted]:
     """Make labels of kept scores again and merge them into the snapshot."""
-    from napari_unet.engine.predict import relabel
+    from napari_unet.engine.predict import relabel_steps
 
-    yield
-    labels = relabel(kept.scores, kept.spec, config)
+    yield None
+    labels = yield from relabel_steps(kept.scores, kept.spec, config)
     merged = snapshot.merge(labels, kept.window, kept.region, kept.within)
+    seen = labels[relative(kept.region, kept.window)]
+    seen = seen if kept.within is None else seen[kept.within]
+    summary = kept.report.of(seen, kept.spec)
     return Predicted(
         merged, labels, kept.window, kept.region, kept, summary, within=kept.within
     )

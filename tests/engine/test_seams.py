@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from napari_unet.engine import seams
-from napari_unet.engine.config import LabelsConfig
+from napari_unet.engine.config import BlockDone, LabelsConfig
+from napari_unet.engine.drain import drain
 from napari_unet.engine.instances import boundary_distance, labels_from_scores
 from napari_unet.engine.metrics import count, measures
 from tiny import nuclei
@@ -28,7 +29,7 @@ def scores_of(labels: np.ndarray) -> np.ndarray:
 
 def labels_of(scores: np.ndarray, output: str, config: LabelsConfig) -> np.ndarray:
     labels = np.zeros(scores.shape[1:], np.int32)
-    seams.label(labels, scores, output, config)
+    drain(seams.label_steps(labels, scores, output, config))
     return labels
 
 
@@ -46,6 +47,17 @@ def test_objects_across_seams_are_one(seed: int) -> None:
     blocks = labels_of(scores, "instances", CONFIG)
     assert measures(count(blocks, whole))["ap75"] == 1
     assert blocks.max() == whole.max() == len(np.unique(blocks)) - 1
+
+
+def test_each_block_is_told_of_and_a_single_one_is_not() -> None:
+    scores = scores_of(nuclei(190)[1])
+    for output in ("instances", "multilabel"):
+        labels = np.zeros(scores.shape[1:], np.int32)
+        events = list(seams.label_steps(labels, scores, output, CONFIG))
+        assert events == [BlockDone(done, 16) for done in range(1, 17)]
+    labels = np.zeros((30, 30), np.int32)
+    small = scores[:, :30, :30]
+    assert list(seams.label_steps(labels, small, "instances", CONFIG)) == []
 
 
 def test_an_object_longer_than_blocks_keeps_one_number() -> None:

@@ -15,10 +15,12 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QLabel,
     QLineEdit,
+    QProgressBar,
     QPushButton,
     QWidget,
 )
 
+from napari_unet.engine.config import BlockDone
 from tiny import nuclei
 
 if TYPE_CHECKING:
@@ -311,14 +313,56 @@ def test_sliders_change_the_labels_without_the_network(hands, tiny_files) -> Non
     one = ready(hands, tiny_files)
     one.predict()
     one.bench.session._state.versions.clear()  # no network any more
-    before = one.pixels
+    before, said = one.pixels, one.text("predict")
     one.find("predict.threshold", QDoubleSpinBox).setValue(1.0)
     one.wait_idle()
     assert not one.pixels.any()
+    assert one.text("predict").startswith("0 objects in ")
+    assert "nothing found" in one.text("predict")
     one.find("predict.threshold", QDoubleSpinBox).setValue(0.5)
     one.wait_idle()
+    assert one.text("predict") == said
     changed = (one.pixels > 0) != (before > 0)  # scores are kept as float16
     assert changed.mean() < 1e-3
+
+
+def test_labels_of_a_large_plane_are_made_with_a_bar_and_can_be_cancelled(
+    hands, tiny_files, monkeypatch
+) -> None:
+    from napari_unet.engine import seams
+
+    monkeypatch.setattr(seams, "LARGEST", 100)
+    monkeypatch.setattr(seams, "CORE", {2: 16})
+    monkeypatch.setattr("napari_unet.qt.job_runner.SHORTEST_PAUSE", 0)
+    one = ready(hands, tiny_files)
+    bar = one.find("predict.run").parent().findChild(QProgressBar)
+    said: set[str] = set()
+
+    def note(_: object, event: object) -> None:
+        said.add(bar.format())
+
+    one.bench.runner.progressed.connect(note)
+    one.predict()
+    one.bench.runner.progressed.disconnect(note)
+    assert "making labels: %p%" in said
+    assert one.pixels.any()
+    assert bar.isHidden()
+    one.find("predict.threshold", QDoubleSpinBox).setValue(1.0)
+    one.wait_idle()
+    assert not one.pixels.any()
+    one.wait(bar.isHidden)
+    one.viewer.add_image(np.tile(GREY, (9, 9)), name="large")
+    one.choose("predict.image", "large")
+    one.choose("predict.scope", "everything")
+
+    def cancel(_: object, event: object) -> None:
+        if isinstance(event, BlockDone):
+            one.bench.runner.cancel()
+
+    one.bench.runner.progressed.connect(cancel)
+    one.press("predict.run")
+    one.wait_idle()
+    assert one.text("predict").startswith("Cancelled")
 
 
 def test_a_slice_that_is_left_while_it_is_predicted_is_the_one_that_is_done(

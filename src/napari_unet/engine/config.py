@@ -204,6 +204,11 @@ class TileDone:
 
 
 @dataclass(frozen=True)
+class BlockDone(TileDone):
+    """After the tiles: one block of the labels of a large plane is made."""
+
+
+@dataclass(frozen=True)
 class PartDone(TileDone):
     """With a tile, a part of a large prediction can be shown; the result is exact.
 

@@ -6,17 +6,17 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import fastremap
 import numpy as np
 
-from napari_unet.engine.config import PartDone, PredictConfig, TileDone
+from napari_unet.engine.config import BlockDone, PartDone, PredictConfig, TileDone
 from napari_unet.engine.drain import drain
 from napari_unet.engine.ensemble import Ensemble
 from napari_unet.engine.instances import labels_from_scores
 from napari_unet.engine.parts import Growing
-from napari_unet.engine.seams import label
+from napari_unet.engine.report import Report
+from napari_unet.engine.seams import label_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from napari_unet.engine.config import LabelsConfig
     from napari_unet.engine.looks import Looks
     from napari_unet.engine.model import Model
-    from napari_unet.engine.normalize import Statistics
     from napari_unet.engine.parts import Part
     from napari_unet.engine.spec import ModelSpec
     from napari_unet.engine.tiles import Slices
@@ -46,6 +45,7 @@ class Prediction:
     labels : (..., Y, X) int32, like the image without its channels; 0 is background
     scores : (K, ..., Y, X) float32, 0 to 1; None unless asked for
     summary : one line for the user
+    report : what the summary says beside what was found
     uncertainty : (..., Y, X) float32, 0 to 0.5: how far several looks are apart, as
         the standard deviation of the foreground's score, or of the class's in which it
         is largest; None unless asked for, and where there was only one look
@@ -54,9 +54,12 @@ class Prediction:
     labels: NDArray[np.int32]
     scores: NDArray[np.float32] | None
     summary: str
+    report: Report
     uncertainty: NDArray[np.float32] | None = None
 
 
+T = TypeVar("T")
+Numbering = Generator[BlockDone, None, T]
 PredictSteps = Generator[TileDone, None, Prediction]
 
 
@@ -138,7 +141,7 @@ def predict_steps(
 
     Yields
     ------
-    TileDone, some of them PartDone
+    TileDone, some of them PartDone; then, of large planes, BlockDone
 
     Returns
     -------
@@ -168,7 +171,8 @@ def predict_steps(
         if parts and models.shows_parts:
             steps = _with_parts(steps, models, index, inner)
         yield from steps
-        found.take(tuple(i - s.start for i, s in zip(index, stack, strict=True)), looks)
+        place = tuple(i - s.start for i, s in zip(index, stack, strict=True))
+        yield from found.take(place, looks)
     return found.prediction(counted, began)
 
 
@@ -189,11 +193,13 @@ class _Found:
         spread = config.uncertainty and models.looks_often
         self.apart = np.zeros(shape, np.float32) if spread else None
 
-    def take(self, place: tuple[int, ...], looks: Looks) -> None:
+    def take(self, place: tuple[int, ...], looks: Looks) -> Numbering[None]:
         """Take what was seen of a plane, at a place in the stack."""
         spec, config, scores = self._models.spec, self._models.config, looks.mean()
         at: tuple[Any, ...] = (*place, ...)
-        self._highest = _number(self._labels[at], scores, spec, config, self._highest)
+        self._highest = yield from _number(
+            self._labels[at], scores, spec, config, self._highest
+        )
         if self._scores is not None:
             self._scores[_all_channels(place)] = scores
         elif config.keep_scores:  # a single plane's need no copy
@@ -208,8 +214,9 @@ class _Found:
             notes = (*notes, ONE_LOOK)
         seen = self._labels if counted is None else self._labels[counted]
         seconds = time.perf_counter() - began
-        summary = _summary(seen, models.spec, models.stats, notes, seconds)
-        return Prediction(self._labels, self._scores, summary, self.apart)
+        report = Report(seconds, notes, models.stats.constant)
+        said = report.of(seen, models.spec)
+        return Prediction(self._labels, self._scores, said, report, self.apart)
 
 
 def _with_parts(
@@ -254,29 +261,16 @@ def _all_channels(index: Iterable[int | slice]) -> tuple[int | slice, ...]:
     return (slice(None), *index)
 
 
-def _summary(
-    labels: NDArray[np.int32], spec: ModelSpec, stats: Statistics,
-    notes: tuple[str, ...], seconds: float,
-) -> str:  # fmt: skip
-    if not spec.gives_objects:
-        present = np.count_nonzero(np.bincount(labels.ravel()))
-        found = f"{present} of {spec.architecture.out_channels} classes"
-    else:
-        count = np.count_nonzero(fastremap.unique(labels))
-        found = f"{count:,} object{'' if count == 1 else 's'}"
-    said = [f"{found} in {seconds:.1f} s", *notes]
-    if stats.constant:
-        said.append("the image is constant, there is nothing to see in it")
-    elif not labels.any():
-        said.append(
-            "nothing found: try a lower threshold, or check scaling and pixel size"
-        )
-    return "; ".join(said)
-
-
 def relabel(
     scores: NDArray[np.floating[Any]], spec: ModelSpec, config: LabelsConfig
 ) -> NDArray[np.int32]:
+    """Make labels from kept scores again at once; see ``relabel_steps``."""
+    return drain(relabel_steps(scores, spec, config))
+
+
+def relabel_steps(
+    scores: NDArray[np.floating[Any]], spec: ModelSpec, config: LabelsConfig
+) -> Numbering[NDArray[np.int32]]:
     """Make labels from kept scores again, without the network.
 
     Parameters
@@ -284,6 +278,10 @@ def relabel(
     scores : (K, ..., Y, X) float, 0 to 1, as in ``Prediction.scores``
     spec : of the model that gave them
     config : threshold, splitting, smallest object, holes
+
+    Yields
+    ------
+    BlockDone, of large planes
 
     Returns
     -------
@@ -294,16 +292,16 @@ def relabel(
     for index in product(*map(range, labels.shape[: -spec.architecture.dims])):
         plane = scores[_all_channels(index)]
         at: tuple[Any, ...] = (*index, ...)
-        highest = _number(labels[at], plane, spec, config, highest)
+        highest = yield from _number(labels[at], plane, spec, config, highest)
     return labels
 
 
 def _number(
     labels: NDArray[np.int32], scores: NDArray[Any], spec: ModelSpec,
     config: LabelsConfig, highest: int,
-) -> int:  # fmt: skip
+) -> Numbering[int]:  # fmt: skip
     """Write a plane's labels, objects above ``highest``; return the new highest."""
-    label(labels, scores, spec.output, config)
+    yield from label_steps(labels, scores, spec.output, config)
     if not spec.gives_objects:
         return highest
     if highest:

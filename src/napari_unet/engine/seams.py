@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet.engine.config import BlockDone
 from napari_unet.engine.instances import labels_from_scores, numbers_without_small
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from numpy.typing import NDArray
 
     from napari_unet.engine.config import LabelsConfig
@@ -22,10 +25,10 @@ MARGIN = {2: 128, 3: 32}  # pixels around it that its objects are seen in
 SAME = 0.5  # share of the smaller one that two views of one object have in common
 
 
-def label(
+def label_steps(
     labels: NDArray[np.int32], scores: NDArray[Any], output: Output,
     config: LabelsConfig,
-) -> None:  # fmt: skip
+) -> Generator[BlockDone, None, None]:  # fmt: skip
     """Turn the scores of one plane or volume into labels, in little memory.
 
     A large one is done in blocks that see a margin around them. An object that crosses
@@ -36,18 +39,24 @@ def label(
     labels : ([Z,] Y, X) int32, zeros; written, 1 to n
     scores : (K, [Z,] Y, X) float, 0 to 1
     output, config : as for ``labels_from_scores``
+
+    Yields
+    ------
+    BlockDone, where there are several
     """
     blocks = _blocks(labels.shape)
     if labels.size <= LARGEST:
         blocks = [((slice(None),) * labels.ndim,) * 2]
     if len(blocks) == 1 or output in ("classes", "multilabel"):
-        for core, _ in blocks:
+        for done, (core, _) in enumerate(blocks, start=1):
             part = scores[(slice(None), *core)].astype(np.float32, copy=False)
             labels[core] = labels_from_scores(part, output, config)
+            if len(blocks) > 1:
+                yield BlockDone(done, len(blocks))
         return
     every = config.model_copy(update={"smallest": 0})  # what is cut may look small
     highest = 0
-    for core, window in blocks:
+    for done, (core, window) in enumerate(blocks, start=1):
         part = scores[(slice(None), *window)].astype(np.float32, copy=False)
         seen = labels_from_scores(part, output, every)
         inner = tuple(
@@ -56,6 +65,7 @@ def label(
         )
         numbers, highest = _numbers(seen, labels[window], inner, highest)
         labels[core] = numbers[seen[inner]]
+        yield BlockDone(done, len(blocks))
     _drop_small(labels, [core for core, _ in blocks], highest, config.smallest)
 
 

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QProgressBar,
 )
 
-from napari_unet.engine.config import LabelsConfig, PartDone, TileDone
+from napari_unet.engine.config import BlockDone, LabelsConfig, PartDone, TileDone
 from napari_unet.errors import UnetError
 from napari_unet.pixel_sizes import in_words, sides_from
 from napari_unet.qt.forms import ConfigForm
@@ -338,11 +338,15 @@ class PredictPanel(Panel):
     def _on_runner_progressed(self, _: Any, event: Any) -> None:
         self._partly = self._partly or isinstance(event, PartDone)
         if isinstance(event, TileDone):
+            making = isinstance(event, BlockDone)
+            self.bar.setFormat("making labels: %p%" if making else "%p%")
             self.bar.setRange(0, event.total)
             self.bar.setValue(event.done)
             self.bar.show()
 
     def _on_runner_ended(self, job: Any, problem: str) -> None:
+        if not self.bench.runner.busy:  # labels of a large plane show it, too
+            self.bar.hide()
         opened, began_with = self._opened, self._began_with
         if not job.title.startswith("Predicting") or opened is None:
             return
