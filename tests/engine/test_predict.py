@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_unet.engine import cpu_check, tile_runner
 from napari_unet.engine.builder import Builder
 from napari_unet.engine.config import PredictConfig, TileDone
 from napari_unet.engine.drain import drain
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from napari_unet.engine.predict import Prediction
 
 EXACT = PredictConfig(precision="float32", keep_scores=True, smallest=1)
+
+
+@pytest.fixture(autouse=True)
+def memory_as_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tile_runner, "_FITTED", {})
 
 
 def run(model: Model, image: np.ndarray, **changes: Any) -> Prediction:
@@ -268,6 +274,58 @@ def test_out_of_memory_takes_smaller_tiles_and_gives_the_same(
     assert "tile reduced" not in unlimited.summary
     assert [event.done for event in events] == list(range(1, len(events) + 1))
     assert events[-1].done == events[-1].total
+
+
+def test_a_tile_that_was_too_large_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, image = tiny_model(), noise((90, 110))
+    limit_memory(monkeypatch, 60 * 60)
+    first = run(model, image)
+    again = run(tiny_model(seed=1), image)
+    assert "tile reduced" in first.summary
+    assert "tile reduced" not in again.summary
+    monkeypatch.undo()
+    other = tiny_model(widths=(4, 8, 16))
+    assert "tile reduced" not in run(other, image).summary
+
+
+def wrong_at_first(monkeypatch: pytest.MonkeyPatch, error: float) -> None:
+    """Let the processor stand for a device whose first network errs."""
+    right, wrong = Inference.scores, []
+
+    def scores(self: Inference, read: np.ndarray, window: Window) -> np.ndarray:
+        wrong.append(self) if not wrong else None
+        found = right(self, read, window)
+        return found + error if self is wrong[0] else found
+
+    monkeypatch.setattr(cpu_check, "DOUBTED", ("cpu",))
+    monkeypatch.setattr(Inference, "scores", scores)
+
+
+@pytest.mark.parametrize("error", [0.2, float("nan")])
+def test_a_device_that_errs_is_noticed_and_the_processor_used(
+    monkeypatch: pytest.MonkeyPatch, error: float
+) -> None:
+    model, image = tiny_model(widths=(4, 8, 16)), noise((90, 110))
+    expected = run(model, image, tile=32)
+    wrong_at_first(monkeypatch, error)
+    found = run(model, image, tile=32)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    assert "on cpu the scores of the first tile were wrong" in found.summary
+
+
+def test_a_device_that_only_rounds_is_used_and_compared_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, image = tiny_model(), noise((60, 60))
+    expected = run(model, image).scores
+    wrong_at_first(monkeypatch, 0.01)
+    found = run(model, image)
+    np.testing.assert_allclose(found.scores, expected + 0.01, atol=1e-5)
+    assert "wrong" not in found.summary
+    wrong_at_first(monkeypatch, 0.5)
+    assert "wrong" not in run(model, image).summary
 
 
 def test_out_of_memory_in_the_middle_keeps_progress_monotone(

@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_unet.engine.blending import Blend
 from napari_unet.engine.config import TileDone
+from napari_unet.engine.cpu_check import CpuCheck
 from napari_unet.engine.device import (
     empty_cache,
     free_memory,
@@ -47,6 +48,7 @@ CORES = {
         (64, 2048), (32, 1024)),
     3: ((256, 2**20), (128, 2**18), (96, 2**17), (64, 2**15), (32, 2**13)),
 }  # fmt: skip
+_FITTED: dict[str, tuple[int, ...]] = {}  # tiles, where larger ones were too large
 CORE_OF_PROGRAM = {2: 512, 3: 96}  # has to read its halo each time
 
 
@@ -71,12 +73,14 @@ class TileRunner:
         self._stats = stats
         self._turns = turns(dims, flips=config.tta, rotations=config.rotate)
         self._inference = Inference(model, dtype)
+        self._check = CpuCheck(model)
         self._network = self._inference.network
         self._passes_left = planes * len(self._turns)
         self._done = 0
         self._tiled = False
         self._asked = config.tile
         self._core: tuple[int, ...] = ()  # not chosen yet
+        self._kind = f"{model.device} {model.spec.architecture.model_dump_json()}"
         self._reduced = False
         self.latest: Slices = ()  # tile, in pixels of the region as it is laid
 
@@ -91,6 +95,11 @@ class TileRunner:
         said, core = [], _in_words(self._core)
         if self._reduced:
             said.append(f"tile reduced to {core} pixels to fit into memory")
+        if self._check.difference is not None:
+            said.append(
+                f"on {self._network.device} the scores of the first tile were wrong by "
+                f"{self._check.difference:.2g}, so all was computed on the CPU"
+            )
         if self._tiled and not self._network.local:
             said.append(
                 f"this network measures all that it sees, so tiles of {core} pixels "
@@ -157,12 +166,16 @@ class TileRunner:
             self._tiled = self._tiled or len(whole) > 1
             window = window or self._window(frame, todo[0], None)
             then = self._window(frame, todo[1], window) if todo[1:] else None
-            scores = self._attempt(reader.read(window, then), window)
+            pixels = reader.read(window, then)
+            scores = self._attempt(pixels, window)
             if scores is None:
                 self._halve(area)
                 whole, window = nearest_first(self._plan(frame, area), near), None
                 todo = _unfinished(todo, whole)
                 continue
+            instead = self._check.instead(scores, pixels, window)
+            if instead is not None:
+                self._inference, scores = instead
             placed.put(scores, window)
             self.latest = todo[0].place
             todo, window = todo[1:], then
@@ -193,6 +206,8 @@ class TileRunner:
             fitting = (core for core in cores if self._bytes(frame, core) <= room)
             self._core = next(fitting, cores[-1])
         self._core = tuple(round_up(side, stride) for side in self._core)
+        if fitted := _FITTED.get(self._kind):
+            self._core = tuple(map(min, self._core, fitted))
 
     def _bytes(self, frame: Frame, core: tuple[int, ...]) -> int:
         """Return what a tile in the middle of an image costs."""
@@ -227,6 +242,7 @@ class TileRunner:
         core = [min(pair) for pair in zip(self._core, extent, strict=True)]
         self._core = tuple(max(round_up(side // 2, stride), stride) for side in core)
         self._reduced = True
+        _FITTED[self._kind] = self._core
         self.release()
 
 
