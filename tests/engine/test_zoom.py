@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_unet.engine import tile_runner
 from napari_unet.engine.config import FinetuneConfig, PartDone, PredictConfig
 from napari_unet.engine.drain import drain
 from napari_unet.engine.ensemble import Ensemble
@@ -219,6 +220,7 @@ def test_parts_of_a_zoomed_image_cover_the_region_once(size: float) -> None:
 def test_memory_that_runs_out_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_unet.engine.inference import Inference
 
+    monkeypatch.setattr(tile_runner, "_FITTED", {})
     scores, failed = Inference.scores, []
 
     def short_of_memory(self: Inference, pixels: np.ndarray, window: Any) -> Any:
