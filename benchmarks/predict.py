@@ -240,9 +240,9 @@ def predicted(model: Model, image: NDArray[Any], precision: str) -> NDArray[np.f
     config = PredictConfig.model_validate({"precision": precision})
     region = tuple(slice(0, n) for n in image.shape)
     dtype = best_dtype(model, config.precision, image[None], stats, region)
-    runner = TileRunner(model, stats, config, 1, dtype)
+    runner = TileRunner(model, config, 1, dtype)
     looks = runner.looks(region, several=False, spread=False)
-    drain(runner.look(image[None], region, looks))
+    drain(runner.look(image[None], stats, region, looks))
     return looks.mean()
 
 

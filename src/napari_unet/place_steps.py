@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.blocks import Region
     from napari_unet.engine.config import PredictConfig
     from napari_unet.engine.model import Model
-    from napari_unet.engine.normalize import Statistics
+    from napari_unet.engine.normalize import Measured
     from napari_unet.engine.protect import Snapshot
     from napari_unet.engine.spec import ModelSpec
     from napari_unet.engine.zoom import Zoom
@@ -146,7 +146,7 @@ class _Surveyor:
         self.config = config
         self.found: list[Candidates] = []
         self.pieces: list[Surveyed] = []
-        self._pictures: dict[int, tuple[NDArray[Any], Statistics]] = {}
+        self._pictures: dict[int, tuple[NDArray[Any], Measured]] = {}
         self._zooms: dict[int, Zoom | None] = {}
         self._planes: dict[tuple[int, ...], int] = {}
         self._count = 0
@@ -160,7 +160,7 @@ class _Surveyor:
     def look(self, part: Part) -> Generator[TileDone, None, None]:
         """Look at the pieces of a part."""
         from napari_unet.engine.axes import arrange, in_channel_order
-        from napari_unet.engine.normalize import statistics
+        from napari_unet.engine.normalize import Measured
         from napari_unet.engine.zoom import zoom_for
 
         spec = self.model.spec
@@ -168,8 +168,8 @@ class _Surveyor:
             part.image, part.axes, spec.architecture, self.config.channel
         )
         picture = in_channel_order(arranged.image, spec.channel_order)
-        stats = statistics(picture, spec.normalization)
-        self._pictures[part.number] = picture, stats
+        measured = Measured(picture, spec.normalization, arranged.stack)
+        self._pictures[part.number] = picture, measured
         self._zooms[part.number] = zoom_for(spec, part.pixel_size)
         for piece in part.pieces:
             scores = kept_in(part.kept, piece.window)
@@ -228,7 +228,9 @@ class _Surveyor:
     def _normalised(self, number: int, window: Region) -> NDArray[np.float32]:
         from napari_unet.engine.normalize import normalize
 
-        picture, stats = self._pictures[number]
+        picture, measured = self._pictures[number]
+        flat = window[: len(window) - self.model.spec.architecture.dims]
+        stats = measured.of(tuple(part.start for part in flat))
         return normalize(picture[(slice(None), *window)], stats)
 
     def flips(self, candidates: Candidates) -> Generator[TileDone, None, None]:

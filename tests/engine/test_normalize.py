@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_unet.engine import normalize as module
-from napari_unet.engine.normalize import normalize, statistics
+from napari_unet.engine.normalize import Measured, normalize, statistics
 from napari_unet.engine.spec import ModelSpec, Normalization, seed_unet
 from tiny import noise
 
@@ -124,3 +124,38 @@ def test_fixed_values_must_fit_the_network() -> None:
 def test_fixed_values_are_said() -> None:
     chosen = Normalization(kind="fixed", means=(4,), deviations=(2,), clip=((0, 9),))
     assert str(chosen) == "intensities limited to 0 to 9, minus 4, divided by 2"
+
+
+@pytest.mark.parametrize(
+    ("each", "own"), [("", ()), ("T", (0,)), ("Z", (1,)), ("TZ", (0, 1)), ("P", ())]
+)
+def test_slices_along_chosen_axes_are_measured_on_their_own(
+    each: str, own: tuple[int, ...]
+) -> None:
+    image = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(1, 2, 3, 4, 5)
+    measured = Measured(image, Normalization(kind="minmax", each=each), "TZ")
+    for index in np.ndindex(2, 3):
+        place = tuple(i if axis in own else slice(None) for axis, i in enumerate(index))
+        part = image[(0, *place)]
+        found = measured.of(index)
+        assert found.offset == part.min()
+        assert found.scale == np.ptp(part)
+    assert not measured.constant
+    fixed = Measured(image, Normalization(kind="scale", each=each), "TZ")
+    assert fixed.of((0, 0)) is fixed.of((1, 2))
+
+
+def test_a_stack_is_constant_where_all_of_it_is() -> None:
+    image = np.zeros((1, 2, 4, 5), np.float32)
+    image[0, 1, 0] = 7
+    measured = Measured(image, Normalization(kind="minmax", each="T"), "T")
+    assert measured.of((0,)).constant
+    assert measured.constant
+    assert not measured.of((1,)).constant
+    assert not measured.constant
+
+
+@pytest.mark.parametrize("each", ["C", "Y", "X", "t", "T Z"])
+def test_only_stack_axes_can_be_named(each: str) -> None:
+    with pytest.raises(ValueError, match="each"):
+        Normalization(each=each)

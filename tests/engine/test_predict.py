@@ -16,6 +16,7 @@ from napari_unet.engine.drain import drain
 from napari_unet.engine.inference import Inference
 from napari_unet.engine.model import new_model, revised
 from napari_unet.engine.predict import predict, predict_steps, relabel
+from napari_unet.engine.sampling import Example, planes
 from napari_unet.engine.spec import ModelSpec
 from napari_unet.errors import DeviceError, ImageError
 from tiny import noise, tiny_model
@@ -253,6 +254,24 @@ def limit_memory(monkeypatch: pytest.MonkeyPatch, pixels: int) -> None:
         return unlimited(self, read, window)
 
     monkeypatch.setattr(Inference, "scores", scores)
+
+
+def test_frames_are_measured_on_their_own_where_the_model_says_so() -> None:
+    frames = np.stack([noise((40, 50)), 5 * noise((40, 50), 1) + 300])
+    model = tiny_model()
+    each = revised(model, {"normalization": {"each": "T"}})
+    together, alone = (run(one, frames, axes="TYX").scores for one in (model, each))
+    for place, frame in enumerate(frames):
+        expected = run(model, frame).scores
+        np.testing.assert_allclose(alone[:, place], expected, atol=1e-5)
+    assert np.abs(together - alone).max() > 0.01
+    as_stack = run(each, frames, axes="ZYX").scores
+    np.testing.assert_allclose(as_stack, together, atol=1e-5)
+    (first, _) = planes(
+        Example(frames, np.ones(frames.shape, int), axes="TYX"), each.spec
+    )
+    (alike,) = planes(Example(frames[0], np.ones((40, 50), int)), each.spec)
+    np.testing.assert_allclose(first.image, alike.image)
 
 
 def test_out_of_memory_takes_smaller_tiles_and_gives_the_same(

@@ -131,6 +131,20 @@ def test_a_changed_guess_is_applied_and_stays_in_reach(hands, silent) -> None:
     assert "version 1" in one.text("model")
 
 
+def test_each_time_point_can_be_measured_on_its_own(hands, silent) -> None:
+    one = hands("Model")
+    one.load(silent)
+    each = one.find("model.each", QComboBox)
+    assert each.currentData() == spec_of(one).normalization.each == ""
+    each.setCurrentIndex(each.findData("T"))
+    one.press("model.apply")
+    assert spec_of(one).normalization.each == "T"
+    assert "each T on its own" in panel_of(one).facts.labels["Scaling"].text()
+    assert each.currentData() == "T"
+    kind_of(one, "scale")  # measures nothing
+    assert not each.isEnabled()
+
+
 def test_only_the_numbers_of_the_scaling_can_be_set(hands, silent) -> None:
     one = hands("Model")
     one.load(silent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,10 +27,12 @@ class Arranged:
     image : (C, ..., Y, X), raw intensity; the dots are stack axes, or Z at the end of
         them for a 3D model. A dask array where it is read part by part, see ``lazy``
     notes : sentences for the summary about what was converted
+    stack : a letter for each of the stack axes
     """
 
     image: Any
     notes: tuple[str, ...] = ()
+    stack: str = ""
 
 
 def guess_axes(shape: tuple[int, ...], spec: Architecture) -> str:
@@ -93,13 +95,13 @@ def arrange(
             f'The image has the axes "{letters}", the model needs {spec.dims} beside '
             "the channels: choose another image or model."
         )
-    if "C" not in letters:
-        return _match_channels(image[np.newaxis], spec.in_channels, channel)
-    place = letters.index("C")
-    arranged = _match_channels(np.moveaxis(image, place, 0), spec.in_channels, channel)
-    if axes is None and place < image.ndim - 1:  # an unusual place: say it
+    place = letters.find("C")
+    image = image[np.newaxis] if place < 0 else np.moveaxis(image, place, 0)
+    arranged = _match_channels(image, spec.in_channels, channel)
+    arranged = replace(arranged, stack=letters.replace("C", "")[: -spec.dims])
+    if axes is None and 0 <= place < image.ndim - 1:  # an unusual place: say it
         note = f"axis {place} taken as {spec.in_channels} channels"
-        arranged = Arranged(arranged.image, (note, *arranged.notes))
+        arranged = replace(arranged, notes=(note, *arranged.notes))
     return arranged
 
 

@@ -11,7 +11,7 @@ from napari_unet.engine.config import TileDone
 from napari_unet.engine.kinds import LARGEST
 from napari_unet.engine.lazy import read
 from napari_unet.engine.looks import check_alike
-from napari_unet.engine.normalize import normalize, statistics
+from napari_unet.engine.normalize import Measured, normalize
 from napari_unet.engine.precision import best_dtype
 from napari_unet.engine.tile_runner import TileRunner
 from napari_unet.engine.zoom import Zoomed, ZoomedLooks, zoom_for
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from napari_unet.engine.config import PredictConfig
     from napari_unet.engine.looks import Looks
     from napari_unet.engine.model import Model
-    from napari_unet.engine.normalize import Statistics
     from napari_unet.engine.tiles import Slices
     from napari_unet.engine.zoom import Zoom
 
@@ -42,7 +41,7 @@ class Ensemble:
     ----------
     spec : of the first model
     shape : of the image without its channels
-    stats : of the image, as the first model takes it
+    measured : statistics of the image, as the first model takes it
     latest : tile, in pixels of the region
 
     Raises
@@ -63,7 +62,7 @@ class Ensemble:
         self._runners: list[TileRunner] = []
         self._progress = _Progress(len(models))
         self.shape: tuple[int, ...] = self._members[0].picture.shape[1:]
-        self.stats = self._members[0].stats
+        self.measured = self._members[0].measured
         self.latest: Slices = ()
         self._seen: Looks | ZoomedLooks | None = None
 
@@ -83,7 +82,7 @@ class Ensemble:
     def notes(self) -> tuple[str, ...]:
         """What the user should know of how it went."""
         first = self._members[0]
-        notes = (*first.notes, *self._runners[0].notes, *_sampled(first.stats))
+        notes = (*first.notes, *self._runners[0].notes, *_sampled(first.measured))
         if len(self._members) > 1:
             names = ", ".join(each.model.spec.name for each in self._members)
             return (f"mean of {len(self._members)} models ({names})", *notes)
@@ -108,7 +107,8 @@ class Ensemble:
         pairs = zip(self._members, self._runners, strict=True)
         for number, (member, runner) in enumerate(pairs):
             seen, region, first = self._seen_by(member, inner, looks, near)
-            for event in runner.look(member.plane(index), region, seen, first):
+            pixels = member.plane(index), member.measured.of(index)
+            for event in runner.look(*pixels, region, seen, first):
                 self.latest = runner.latest
                 if isinstance(seen, ZoomedLooks):
                     self.latest = seen.covered(runner.latest)
@@ -138,7 +138,7 @@ class _Member:
 
     model: Model
     picture: Any
-    stats: Statistics
+    measured: Measured
     notes: tuple[str, ...]
     zoom: Zoom | None
 
@@ -158,12 +158,12 @@ def _members(
         spec = model.spec
         arranged = arrange(image, axes, spec.architecture, config.channel)
         picture = in_channel_order(arranged.image, spec.channel_order)
-        stats = statistics(picture, spec.normalization)
+        measured = Measured(picture, spec.normalization, arranged.stack)
         zoom = zoom_for(spec, pixel_size)
         scaled = (
             () if zoom is None else (f"image scaled by {zoom} to the model's pixels",)
         )
-        member = _Member(model, picture, stats, (*arranged.notes, *scaled), zoom)
+        member = _Member(model, picture, measured, (*arranged.notes, *scaled), zoom)
         found.append(_for_kind(member))
         axes = axes or guess_axes(image.shape, spec.architecture)  # as by the first
     return found
@@ -174,13 +174,14 @@ def _runner(
 ) -> TileRunner:
     """Return what computes a region; its first plane says in which number format."""
     shape = member.picture.shape
-    index = (min(part.start, n - 1) for part, n in zip(stack, shape[1:], strict=False))
+    pairs = zip(stack, shape[1:], strict=False)
+    index = tuple(min(part.start, n - 1) for part, n in pairs)
     region = inner
     if member.zoom is not None:
         region = member.zoom.window(inner, shape[-len(inner) :])
-    plane = member.plane(tuple(index))
-    dtype = best_dtype(member.model, config.precision, plane, member.stats, region)
-    return TileRunner(member.model, member.stats, config, planes, dtype)
+    plane, stats = member.plane(index), member.measured.of(index)
+    dtype = best_dtype(member.model, config.precision, plane, stats, region)
+    return TileRunner(member.model, config, planes, dtype)
 
 
 class _Progress:
@@ -198,11 +199,11 @@ class _Progress:
         return TileDone(sum(self._done), total)
 
 
-def _sampled(stats: Statistics) -> tuple[str, ...]:
+def _sampled(measured: Measured) -> tuple[str, ...]:
     """Return what is to be said where not all pixels were measured."""
-    if not stats.sampled:
+    if not measured.sampled:
         return ()
-    return (f"intensities measured on a sample of {stats.sampled:,} pixels",)
+    return (f"intensities measured on a sample of {measured.sampled:,} pixels",)
 
 
 def _for_kind(member: _Member) -> _Member:
@@ -210,11 +211,10 @@ def _for_kind(member: _Member) -> _Member:
     model, shape = member.model, member.picture.shape
     if model.elder is None:
         return member
-    plane = member.plane(
-        tuple(n // 2 for n in shape[1 : -model.spec.architecture.dims])
-    )
+    index = tuple(n // 2 for n in shape[1 : -model.spec.architecture.dims])
+    plane = member.plane(index)
     middle = read(plane[(slice(None), *_middles(plane.shape[1:]))])
-    fitting = model.fitting(normalize(middle, member.stats))
+    fitting = model.fitting(normalize(middle, member.measured.of(index)))
     if fitting.network is model.network:
         return replace(member, model=fitting)
     name = model.elder.gate.name

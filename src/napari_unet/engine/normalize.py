@@ -66,6 +66,44 @@ def statistics(image: Any, normalization: Normalization) -> Statistics:
     )  # fmt: skip
 
 
+class Measured:
+    """The statistics of an image, for each of its planes.
+
+    Parameters
+    ----------
+    image : (C, ..., Y, X), raw intensity
+    normalization : what to measure, and along which axes each slice on its own
+    stack : a letter for each of the stack axes
+    """
+
+    def __init__(self, image: Any, normalization: Normalization, stack: str) -> None:
+        self._image, self._normalization = image, normalization
+        own = normalization.each if normalization.kind in MEASURED else ""
+        self._own = tuple(letter in own for letter in stack)
+        self._known: dict[tuple[int, ...], Statistics] = {}
+
+    def of(self, index: tuple[int, ...]) -> Statistics:
+        """Return the statistics for a plane, by its place along the stack axes."""
+        pairs = list(zip(index, self._own, strict=True))
+        key = tuple(i for i, own in pairs if own)
+        if key not in self._known:
+            place = tuple(i if own else slice(None) for i, own in pairs)
+            part = self._image[(slice(None), *place)]
+            self._known[key] = statistics(part, self._normalization)
+        return self._known[key]
+
+    @property
+    def constant(self) -> bool:
+        """Tell whether all that was measured is constant."""
+        known = self._known.values()
+        return bool(known) and all(each.constant for each in known)
+
+    @property
+    def sampled(self) -> int:
+        """Pixels per channel that were measured, where not all were; 0: all."""
+        return max((each.sampled for each in self._known.values()), default=0)
+
+
 def _measured(
     samples: list[NDArray[Any]], normalization: Normalization
 ) -> list[tuple[float, float]]:

@@ -214,7 +214,7 @@ class _Found:
             notes = (*notes, ONE_LOOK)
         seen = self._labels if counted is None else self._labels[counted]
         seconds = time.perf_counter() - began
-        report = Report(seconds, notes, models.stats.constant)
+        report = Report(seconds, notes, models.measured.constant)
         said = report.of(seen, models.spec)
         return Prediction(self._labels, self._scores, said, report, self.apart)
 

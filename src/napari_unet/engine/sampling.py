@@ -11,7 +11,7 @@ import torch
 
 from napari_unet.engine.axes import arrange, check_labels, in_channel_order
 from napari_unet.engine.instances import as_objects, targets_from_labels
-from napari_unet.engine.normalize import normalize, statistics
+from napari_unet.engine.normalize import Measured, normalize
 from napari_unet.engine.zoom import labels_zoomed, zoom_for, zoomed
 from napari_unet.errors import LabelsError
 
@@ -138,7 +138,7 @@ def planes(example: Example, spec: ModelSpec, number: int = 0) -> list[Plane]:
     _check_classes(example.labels, spec)
     trusted = _trusted(example, shape)
     picture = in_channel_order(arranged.image, spec.channel_order)
-    stats = statistics(picture, spec.normalization)
+    measured = Measured(picture, spec.normalization, arranged.stack)
     zoom = zoom_for(spec, example.pixel_size)
 
     def masked(mask: NDArray[np.bool_] | None) -> NDArray[np.float32] | None:
@@ -160,7 +160,7 @@ def planes(example: Example, spec: ModelSpec, number: int = 0) -> list[Plane]:
         place = (*(slice(i, i + 1) for i in index), *map(_whole, labels.shape))
         found.append(
             Plane(
-                zoomed(normalize(picture[channels], stats), zoom),
+                zoomed(normalize(picture[channels], measured.of(index)), zoom),
                 labels,
                 targets_from_labels(labels, spec.output),
                 supervised,

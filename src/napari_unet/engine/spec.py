@@ -119,9 +119,10 @@ class Normalization(Frozen):
     holds (lowest, highest), then ``means`` are subtracted and the rest is divided by
     ``deviations``; each holds one value for all channels, or one per channel.
 
-    ``together`` measures all channels as one, ``eps`` is added to what is divided by.
-    Of every kind, the result is multiplied by ``gain``, ``shift`` is added, and it is
-    limited to ``limits``.
+    ``together`` measures all channels as one, ``each`` names stack axes, such as "T" or
+    "TZ", whose slices are measured each on its own; ``eps`` is added to what is divided
+    by. Of every kind, the result is multiplied by ``gain``, ``shift`` is added, and it
+    is limited to ``limits``.
     """
 
     kind: Literal["percentile", "minmax", "zscore", "scale", "fixed", "none"] = (
@@ -134,6 +135,7 @@ class Normalization(Frozen):
     deviations: tuple[Annotated[FiniteFloat, Field(gt=0)], ...] = (1.0,)
     clip: tuple[tuple[FiniteFloat, FiniteFloat], ...] = ()
     together: bool = False
+    each: Annotated[str, Field(pattern="^[ABD-WZ]*$", max_length=6)] = ""
     eps: Annotated[FiniteFloat, Field(ge=0)] = 0.0
     gain: FiniteFloat = 1.0
     shift: FiniteFloat = 0.0
@@ -174,6 +176,8 @@ class Normalization(Frozen):
 
     def _kind(self) -> str:
         whole = "all channels" if self.together else "the image"
+        if self.each:
+            whole += f" (each {' and '.join(self.each)} on its own)"
         return {
             "percentile": f"{self.low:g} to {self.high:g} percentile of {whole}",
             "minmax": f"darkest to brightest pixel of {whole}",

@@ -58,19 +58,16 @@ class TileRunner:
     Parameters
     ----------
     model : what computes
-    stats : of the image
     config : tile, averaging
     planes : how many there will be, for the progress
     dtype : that it computes in
     """
 
     def __init__(
-        self, model: Model, stats: Statistics, config: PredictConfig, planes: int,
-        dtype: torch.dtype,
-    ) -> None:  # fmt: skip
+        self, model: Model, config: PredictConfig, planes: int, dtype: torch.dtype
+    ) -> None:
         dims = model.spec.architecture.dims
         self._spec = model.spec
-        self._stats = stats
         self._turns = turns(dims, flips=config.tta, rotations=config.rotate)
         self._inference = Inference(model, dtype)
         self._check = CpuCheck(model)
@@ -128,7 +125,7 @@ class TileRunner:
         return Looks(shape, dtype, self._spec.output, spread=spread)
 
     def look(
-        self, plane: Any, region: Slices, looks: Looks | ZoomedLooks,
+        self, plane: Any, stats: Statistics, region: Slices, looks: Looks | ZoomedLooks,
         near: Slices | None = None,
     ) -> Generator[TileDone, None, None]:  # fmt: skip
         """Look at a plane once for each turn, yielding TileDone for each tile.
@@ -136,13 +133,14 @@ class TileRunner:
         Parameters
         ----------
         plane : (C, [Z,] Y, X), raw intensity; read tile by tile
+        stats : to normalise it with
         region : slices with start and stop over its spatial axes
         looks : takes the region's scores
         near : where in the plane tiles are computed first; None: anywhere
         """
         with ExitStack() as stack:
             stack.callback(self.release)  # also when it is cancelled
-            reader = stack.enter_context(_Reader(plane, self._stats))
+            reader = stack.enter_context(_Reader(plane, stats))
             for turn in self._turns:
                 many = len(self._turns) > 1
                 frame = Frame(self._inference, plane.shape[1:], turn if many else None)

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet.engine.graph import GraphSpec
+from napari_unet.engine.normalize import MEASURED
 from napari_unet.pixel_sizes import in_words, positive, sides_from
 from napari_unet.qt.parts import side_by_side
 
@@ -57,6 +58,13 @@ CHOICES = {
         "Last step",
         "What makes scores from 0 to 1 of what the network gives",
     ),
+}
+MEASURED_ON = {
+    "": "measured on the whole image",
+    "T": "each time point (T) on its own",
+    "Z": "each slice (Z) on its own",
+    "TZ": "each slice of each time point (T and Z)",
+    "P": "each position (P) on its own",
 }
 FACTORS = ("1", "1/255", "255")
 
@@ -131,12 +139,20 @@ class ScalingField(Field):
                 1e-6, 1e9, "", "\u00f7 ",
             ),
         }  # fmt: skip
+        self.each = chooser(
+            "each",
+            "On what intensities are measured: all of an image, or each slice along\n"
+            "some of its axes on its own, as where light fades with time or depth",
+        )
+        for axes, text in MEASURED_ON.items():
+            self.each.addItem(text, axes)
         row = QWidget()
         layout = side_by_side(*self.numbers.values())
         layout.setContentsMargins(0, 0, 0, 0)
         row.setLayout(layout)
-        self._fill(self.kind, row)
+        self._fill(self.kind, row, self.each)
         self.kind.currentIndexChanged.connect(self._on_kind_changed)
+        self.each.currentIndexChanged.connect(lambda _: self.changed.emit())
         for box in self.numbers.values():
             box.valueChanged.connect(lambda _: self.changed.emit())
 
@@ -144,6 +160,7 @@ class ScalingField(Field):
         used = NUMBERS.get(self.kind.currentData(), ())
         for name, box in self.numbers.items():
             box.setEnabled(name in used)
+        self.each.setEnabled(self.kind.currentData() in MEASURED)
         self.changed.emit()
 
     def show_spec(self, spec: ModelSpec) -> None:
@@ -152,12 +169,17 @@ class ScalingField(Field):
         self.kind.setCurrentIndex(self.kind.findData(shown.kind))
         for name, box in self.numbers.items():
             box.setValue(getattr(shown, name))
+        if self.each.findData(shown.each) < 0:  # a file can name any
+            self.each.addItem(f"each {' and '.join(shown.each)}", shown.each)
+        self.each.setCurrentIndex(self.each.findData(shown.each))
         self._on_kind_changed()
 
     def value(self) -> dict[str, Any]:
         """Return the normalisation; only the numbers that its kind uses."""
         kind = self.kind.currentData()
         numbers = {name: self.numbers[name].value() for name in NUMBERS.get(kind, ())}
+        if kind in MEASURED:
+            numbers["each"] = self.each.currentData()
         return {"normalization": {"kind": kind, **numbers}}
 
 
