@@ -10,6 +10,10 @@ export PYTHON
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Two processes, one of them for all that opens windows; more threads than cores would
+# make both slow.
+ONE_THREAD := OMP_NUM_THREADS=1
+TOGETHER := -n 2 --dist loadgroup
 DISPLAYED := scripts/with_display.sh
 
 .DEFAULT_GOAL := help
@@ -31,10 +35,12 @@ demo: system $(READY) ## open napari with a sample image, segmented
 	$(DISPLAYED) 1280x800x24 "$(BIN)/napari-unet" demo $(ARGS)
 
 test: system $(READY) ## run the tests with reduced counts and fixed seeds
-	$(DISPLAYED) 1280x1024x24 "$(BIN)/python" -m pytest -m "not slow" $(ARGS)
+	$(ONE_THREAD) $(DISPLAYED) 1280x1024x24 \
+		"$(BIN)/python" -m pytest -m "not slow" $(TOGETHER) $(ARGS)
 
 test-all: system $(READY) ## run every test with full counts
-	NAPARI_UNET_FULL=1 $(DISPLAYED) 1280x1024x24 "$(BIN)/python" -m pytest $(ARGS)
+	NAPARI_UNET_FULL=1 $(ONE_THREAD) $(DISPLAYED) 1280x1024x24 \
+		"$(BIN)/python" -m pytest $(TOGETHER) $(ARGS)
 
 lint: $(READY) ## check style, types and import contracts
 	"$(BIN)/ruff" check

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+WINDOWS = {"qtbot", "make_napari_viewer", "make_napari_viewer_proxy"}  # fixtures
 FULL = os.environ.get("NAPARI_UNET_FULL", "") not in {"", "0"}
 
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=50)
@@ -46,6 +47,14 @@ def data_folder() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no real images: {folder} has no data/ (set NAPARI_UNET_DATA)")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process do all that opens windows: two would fight for the focus."""
+    for item in items:
+        windows = {"qt", "integration"} & set(item.path.relative_to(ROOT).parts)
+        if windows or WINDOWS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("windows"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -22,6 +22,7 @@ from napari_unet.engine.config import (
 from napari_unet.errors import ImageError, LabelsError, TrainingError, UnetError
 from napari_unet.formats import save_model
 from napari_unet.jobs import run_now
+from napari_unet.opened import with_context
 from napari_unet.session import Session
 from tiny import discs, noise, nuclei, tiny_model
 
@@ -662,3 +663,19 @@ def test_parts_stay_inside_of_what_was_drawn() -> None:
     inside = np.zeros(labels.shape, bool)
     inside[region] = within
     assert set(np.unique(labels)) - {0} == set(np.unique(labels[inside])) - {0}
+
+
+@pytest.mark.parametrize(("size", "margin"), [(None, 64), ((0.25,) * 2, 128)])
+def test_as_much_is_read_around_a_region_as_its_objects_are_large(
+    size: tuple[float, ...] | None, margin: int
+) -> None:
+    spec = tiny_model().spec.model_copy(update={"pixel_size": (0.5, 0.5)})
+    region = (slice(3, 4), slice(300, 400), slice(0, 90))
+    found = with_context(region, (5, 1000, 1000), spec, size)
+    assert found == (
+        slice(3, 4),
+        slice(300 - margin, 400 + margin),
+        slice(0, 90 + margin),
+    )
+    tiny = with_context(region, (5, 1000, 2000), spec, (1 / 31, 1 / 31))
+    assert tiny[2] == slice(0, 90 + 512)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from napari_unet.engine.report import Report
     from napari_unet.engine.spec import ModelSpec
 
-CONTEXT = 64  # pixels predicted around a region, so that objects at its edge are whole
+# pixels of the model predicted around a region, so that objects at its edge are whole;
+# and of the image, at most
+CONTEXT, MOST_CONTEXT = 64, 512
 
 
 @dataclass(frozen=True)
@@ -193,12 +195,32 @@ def shape_without_channels(shape: tuple[int, ...], axes: str) -> tuple[int, ...]
     return tuple(n for n, axis in zip(shape, axes, strict=True) if axis != "C")
 
 
-def with_context(region: Region, shape: tuple[int, ...], dims: int) -> Region:
-    """Return a region widened along its planes, so that objects in it are whole."""
+def with_context(
+    region: Region, shape: tuple[int, ...], spec: ModelSpec,
+    pixel_size: tuple[float, ...] | None,
+) -> Region:  # fmt: skip
+    """Return a region widened along its planes, so that objects in it are whole.
+
+    Parameters
+    ----------
+    region : slices over the axes of labels
+    shape : of the labels
+    spec : of the model, which says how large objects are likely to be
+    pixel_size : of the image, as for ``predict``
+
+    Raises
+    ------
+    ImageError
+        If the pixel size cannot be.
+    """
+    from napari_unet.engine.zoom import zoom_for
+
+    dims, zoom = spec.architecture.dims, zoom_for(spec, pixel_size)
+    factors = zoom.factors if zoom else (1.0,) * dims
     flat = len(shape) - dims
-    return tuple(
-        s
-        if axis < flat
-        else slice(max(s.start - CONTEXT, 0), min(s.stop + CONTEXT, shape[axis]))
-        for axis, s in enumerate(region)
-    )
+    wide = list(region)
+    for axis, factor in enumerate(factors, start=flat):
+        margin = min(round(CONTEXT / factor), MOST_CONTEXT)
+        start, stop = region[axis].start - margin, region[axis].stop + margin
+        wide[axis] = slice(max(start, 0), min(stop, shape[axis]))
+    return tuple(wide)

@@ -155,7 +155,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         opened, region = growing.opened, growing.region
         opened.follow(*self._kind(), model.spec.name)
         shape, dims = opened.corrections.shape, model.spec.architecture.dims
-        window = with_context(region, shape, dims)
+        window = with_context(region, shape, model.spec, opened.pixel_size)
         asked = Asked(region, growing.within, window, growing.near)
         shows = dims == 2 and prod(shape_of(window)) > SOON
         snapshot = None if shows else opened.corrections.snapshot(window)

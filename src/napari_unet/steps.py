@@ -314,7 +314,7 @@ def preview_of(number: int, model: Model, view: View) -> Generator[Any, None, Pr
     from napari_unet.engine.predict import predict_steps
 
     shape = shape_without_channels(view.image.shape, view.axes)
-    window = with_context(view.region, shape, model.spec.architecture.dims)
+    window = with_context(view.region, shape, model.spec, view.pixel_size)
     config = view.config.model_copy(update={"keep_scores": False})
     prediction = yield from predict_steps(
         model, view.image, axes=view.axes, config=config, region=window,

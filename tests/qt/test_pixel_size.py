@@ -120,8 +120,9 @@ def test_a_size_that_cannot_be_is_refused_when_it_is_predicted(hands, sized) -> 
     one: Hands = hands()
     one.load(sized)
     one.viewer.add_image(LARGE, name="cells", scale=(500, 500), units="um")
-    one.predict()
+    one.press("predict.run")
     assert "correct the pixel size" in one.text("predict")
+    assert not one.bench.runner.busy
 
 
 def test_a_tiff_file_says_how_large_its_pixels_are(hands, tmp_path) -> None:
