@@ -13,7 +13,7 @@ from napari_unet.engine import cpu_check, tile_runner
 from napari_unet.engine.builder import Builder
 from napari_unet.engine.config import PredictConfig, TileDone
 from napari_unet.engine.drain import drain
-from napari_unet.engine.inference import Inference
+from napari_unet.engine.inference import Fetching, Inference
 from napari_unet.engine.model import new_model, revised
 from napari_unet.engine.predict import predict, predict_steps, relabel
 from napari_unet.engine.sampling import Example, planes
@@ -246,14 +246,14 @@ def test_the_network_is_run_outside_inference_mode_between_steps() -> None:
 
 def limit_memory(monkeypatch: pytest.MonkeyPatch, pixels: int) -> None:
     """Let the network fail for larger inputs, as a graphics card would."""
-    unlimited = Inference.scores
+    unlimited = Inference.start
 
-    def scores(self: Inference, read: np.ndarray, window: Window) -> np.ndarray:
+    def start(self: Inference, read: np.ndarray, window: Window) -> Fetching:
         if read.size > pixels:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return unlimited(self, read, window)
 
-    monkeypatch.setattr(Inference, "scores", scores)
+    monkeypatch.setattr(Inference, "start", start)
 
 
 def test_frames_are_measured_on_their_own_where_the_model_says_so() -> None:
@@ -311,15 +311,17 @@ def test_a_tile_that_was_too_large_is_not_tried_again(
 
 def wrong_at_first(monkeypatch: pytest.MonkeyPatch, error: float) -> None:
     """Let the processor stand for a device whose first network errs."""
-    right, wrong = Inference.scores, []
+    right, wrong = Inference.start, []
 
-    def scores(self: Inference, read: np.ndarray, window: Window) -> np.ndarray:
+    def start(self: Inference, read: np.ndarray, window: Window) -> Fetching:
         wrong.append(self) if not wrong else None
         found = right(self, read, window)
-        return found + error if self is wrong[0] else found
+        if self is not wrong[0]:
+            return found
+        return Fetching(torch.from_numpy(found.scores() + error), half=False)
 
     monkeypatch.setattr(cpu_check, "DOUBTED", ("cpu",))
-    monkeypatch.setattr(Inference, "scores", scores)
+    monkeypatch.setattr(Inference, "start", start)
 
 
 @pytest.mark.parametrize("error", [0.2, float("nan")])
@@ -360,6 +362,44 @@ def test_out_of_memory_in_the_middle_keeps_progress_monotone(
     assert rest[-1].done == rest[-1].total > 9
 
 
+@pytest.mark.parametrize("limited", [False, True])
+def test_tiles_that_are_started_ahead_give_the_same(
+    monkeypatch: pytest.MonkeyPatch, limited: bool
+) -> None:
+    model, image = tiny_model(widths=(4, 8, 16)), noise((2, 90, 110))
+    config = EXACT.model_copy(update={"tile": 48})
+    expected = run(model, image, tile=48).scores
+    order: list[str] = []
+    start, scores = Inference.start, Fetching.scores
+
+    def noted(self: Inference, read: np.ndarray, window: Window) -> Fetching:
+        order.append("start")
+        return start(self, read, window)
+
+    def fetched(self: Fetching) -> np.ndarray:
+        order.append("fetch")
+        return scores(self)
+
+    monkeypatch.setattr(Inference, "start", noted)
+    monkeypatch.setattr(Fetching, "scores", fetched)
+    monkeypatch.setattr(tile_runner, "STARTED_AHEAD", ("cpu",))
+    steps = predict_steps(model, image, config=config)
+    events = [next(steps)]
+    assert order == ["start", "start", "fetch"]
+    if limited:
+        limit_memory(monkeypatch, 40 * 40)
+    while True:
+        try:
+            events.append(next(steps))
+        except StopIteration as end:
+            found = end.value
+            break
+    np.testing.assert_allclose(found.scores, expected, atol=1e-5)
+    assert [event.done for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].done == events[-1].total
+    assert ("tile reduced" in found.summary) == limited
+
+
 def test_too_little_memory_for_the_smallest_tile_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -374,10 +414,10 @@ def test_other_errors_of_the_network_are_not_taken_for_memory(
 ) -> None:
     model = tiny_model()
 
-    def scores(*_: object) -> np.ndarray:
+    def start(*_: object) -> Fetching:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(Inference, "scores", scores)
+    monkeypatch.setattr(Inference, "start", start)
     with pytest.raises(RuntimeError, match="a bug"):
         run(model, noise((20, 20)))
 

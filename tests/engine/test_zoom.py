@@ -221,17 +221,17 @@ def test_memory_that_runs_out_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> N
     from napari_unet.engine.inference import Inference
 
     monkeypatch.setattr(tile_runner, "_FITTED", {})
-    scores, failed = Inference.scores, []
+    start, failed = Inference.start, []
 
     def short_of_memory(self: Inference, pixels: np.ndarray, window: Any) -> Any:
         if len(failed) < 2:
             failed.append(1)
             raise MemoryError
-        return scores(self, pixels, window)
+        return start(self, pixels, window)
 
     model, image = sized(), noise((90, 75))
     expected = predict(model, image, config=EXACT, pixel_size=(0.25, 0.25)).scores
-    monkeypatch.setattr(Inference, "scores", short_of_memory)
+    monkeypatch.setattr(Inference, "start", short_of_memory)
     found = predict(model, image, config=EXACT, pixel_size=(0.25, 0.25))
     np.testing.assert_allclose(found.scores, expected, atol=1e-5)
     assert "tile reduced" in found.summary

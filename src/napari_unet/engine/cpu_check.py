@@ -16,7 +16,7 @@ from napari_unet.engine.inference import Inference
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_unet.engine.inference import Window
+    from napari_unet.engine.inference import Fetching, Window
     from napari_unet.engine.model import Model
     from napari_unet.engine.networks import AnyNetwork
 
@@ -44,23 +44,24 @@ class CpuCheck:
         self.difference: float | None = None
 
     def instead(
-        self, scores: NDArray[np.float32], pixels: NDArray[np.float32], window: Window
-    ) -> tuple[Inference, NDArray[np.float32]] | None:
+        self, given: Fetching, pixels: NDArray[np.float32], window: Window
+    ) -> tuple[Inference, Fetching] | None:
         """Return what computes on the CPU, and its scores, if those given are wrong.
 
         Parameters
         ----------
-        scores : that the device gave for a tile, (K, [Z,] Y, X)
+        given : by the device, for a tile
         pixels, window : of what; see ``Inference.scores``
         """
         if self._done:
             return None
         self._done = True
         there = Inference(self._model.to(torch.device("cpu")), torch.float32)
-        expected = there.scores(pixels, window)
+        right = there.start(pixels, window)
+        scores, expected = given.scores(), right.scores()
         away = float(np.percentile(np.abs(scores - expected), NEARLY_ALL))
         if np.isfinite(scores).all() and away <= FARTHEST:
             _RIGHT.add(self._model.network)
             return None
         self.difference = away
-        return there, expected
+        return there, right

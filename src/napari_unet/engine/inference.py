@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -53,6 +53,33 @@ class Window:
     keep: Parts
 
 
+class Fetching:
+    """Scores on their way from the device.
+
+    Parameters
+    ----------
+    found : (K, [Z,] Y, X) float32
+    half : whether half of their digits are enough; the way from a GPU is long
+    """
+
+    def __init__(self, found: Tensor, *, half: bool) -> None:
+        self._event: Any = None
+        if found.device.type == "cuda":  # not run on one yet
+            dtype = torch.float16 if half else torch.float32
+            host = torch.empty(found.shape, dtype=dtype, pin_memory=True)
+            host.copy_(found.to(dtype), non_blocking=True)
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record()
+            found = host
+        self._found = found
+
+    def scores(self) -> NDArray[np.float32]:
+        """Return them, once they are there."""
+        if self._event is not None:
+            self._event.synchronize()
+        return np.asarray(self._found.cpu().numpy(), np.float32)
+
+
 class Inference:
     """A model that only predicts: batch norm folded, weights in one number format.
 
@@ -75,23 +102,27 @@ class Inference:
             network.to(memory_format=self._layout)  # type: ignore[call-overload]  # 3D
             self.network, self._stream = network, Stream(network)
 
-    @torch.inference_mode()
     def scores(
         self, pixels: NDArray[np.float32], window: Window
     ) -> NDArray[np.float32]:
-        """Return the scores (K, [Z,] Y, X) of a window's core.
+        """Return the scores (K, [Z,] Y, X) of a window's core; see ``start``."""
+        return self.start(pixels, window).scores()
+
+    @torch.inference_mode()
+    def start(self, pixels: NDArray[np.float32], window: Window) -> Fetching:
+        """Compute a window's core; a GPU goes on with it after this returns.
 
         Parameters
         ----------
         pixels : (C, [Z,] Y, X), normalised, what ``window.read`` names
         window : from ``Frame.window``; where it was made ``after`` another, that one
-            must have been computed last
+            must have been started last
         """
-        x = torch.from_numpy(pixels)[None].to(self.network.device)
+        x = _sent(torch.from_numpy(pixels)[None], self.network.device)
         logits = self._logits(window.turn.of(x), window).float()
         scores = activate(logits, self.spec.likely_activation)
-        back = window.turn.back(scores)[0].cpu()
-        return np.asarray(back.numpy(), np.float32)
+        back = window.turn.back(scores)[0]
+        return Fetching(back, half=self.dtype != torch.float32)
 
     def _logits(self, x: Tensor, window: Window) -> Tensor:
         if self._stream is None:
@@ -208,6 +239,13 @@ class Frame:
             return Croppable(self._network.graph, self.shape)
         except ValueError:
             return None
+
+
+def _sent(x: Tensor, device: torch.device) -> Tensor:
+    """Return pixels on a device, to which CUDA copies them on its own."""
+    if device.type != "cuda":
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
 
 
 def _slices(parts: Parts) -> tuple[slice, ...]:

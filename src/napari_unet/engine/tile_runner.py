@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from math import prod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet.engine.config import PredictConfig
-    from napari_unet.engine.inference import Window
+    from napari_unet.engine.inference import Fetching, Window
     from napari_unet.engine.model import Model
     from napari_unet.engine.normalize import Statistics
     from napari_unet.engine.tiles import Slices, Tile
@@ -48,6 +49,7 @@ CORES = {
         (64, 2048), (32, 1024)),
     3: ((256, 2**20), (128, 2**18), (96, 2**17), (64, 2**15), (32, 2**13)),
 }  # fmt: skip
+STARTED_AHEAD = ("cuda",)  # devices that compute the next tile meanwhile
 _FITTED: dict[str, tuple[int, ...]] = {}  # tiles, where larger ones were too large
 CORE_OF_PROGRAM = {2: 512, 3: 96}  # has to read its halo each time
 
@@ -71,6 +73,7 @@ class TileRunner:
         self._turns = turns(dims, flips=config.tta, rotations=config.rotate)
         self._inference = Inference(model, dtype)
         self._check = CpuCheck(model)
+        self._ahead = int(model.device.type in STARTED_AHEAD)
         self._network = self._inference.network
         self._passes_left = planes * len(self._turns)
         self._done = 0
@@ -160,26 +163,34 @@ class TileRunner:
         whole = todo = nearest_first(self._plan(frame, area), near)
         placed = _Placed(total, region, blends=not self._network.local)
         window: Window | None = None
+        started: deque[_Started] = deque()
+
+        def finish() -> TileDone:
+            tile = started.popleft()
+            placed.put(tile.fetching.scores(), tile.window)
+            self.latest = tile.place
+            self._done += 1
+            ahead = len(started) + len(todo) + self._passes_left * len(whole)
+            return TileDone(self._done, self._done + ahead)
+
         while todo:
             self._tiled = self._tiled or len(whole) > 1
             window = window or self._window(frame, todo[0], None)
             then = self._window(frame, todo[1], window) if todo[1:] else None
-            pixels = reader.read(window, then)
-            scores = self._attempt(pixels, window)
-            if scores is None:
+            fetching = self._attempt(reader.read(window, then), window)
+            if fetching is None:
+                while started:
+                    yield finish()
                 self._halve(area)
                 whole, window = nearest_first(self._plan(frame, area), near), None
                 todo = _unfinished(todo, whole)
                 continue
-            instead = self._check.instead(scores, pixels, window)
-            if instead is not None:
-                self._inference, scores = instead
-            placed.put(scores, window)
-            self.latest = todo[0].place
+            started.append(_Started(fetching, window, todo[0].place))
             todo, window = todo[1:], then
-            self._done += 1
-            ahead = len(todo) + self._passes_left * len(whole)
-            yield TileDone(self._done, self._done + ahead)
+            while len(started) > self._ahead:
+                yield finish()
+        while started:
+            yield finish()
         placed.finish()
 
     def _plan(self, frame: Frame, area: Slices) -> list[Tile]:
@@ -216,12 +227,14 @@ class TileRunner:
         part = tuple((start, min(start + side, n)) for start, side, n in spans)
         return self._inference.memory_of(frame.window(part))
 
-    def _attempt(
-        self, pixels: NDArray[np.float32], window: Window
-    ) -> NDArray[np.float32] | None:
-        """Return a tile's scores, None when they need more memory than there is."""
+    def _attempt(self, pixels: NDArray[np.float32], window: Window) -> Fetching | None:
+        """Start to compute a tile; None when that needs more memory than there is."""
         try:
-            return self._inference.scores(pixels, window)
+            fetching = self._inference.start(pixels, window)
+            instead = self._check.instead(fetching, pixels, window)
+            if instead is not None:
+                self._inference, fetching = instead
+            return fetching
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -252,6 +265,14 @@ def _core(shape: tuple[int, ...], side: int, pixels: int) -> tuple[int, ...]:
 
 def _in_words(core: tuple[int, ...]) -> str:
     return " x ".join(map(str, core))
+
+
+class _Started(NamedTuple):
+    """A tile that is computed, whose scores are on their way."""
+
+    fetching: Fetching
+    window: Window
+    place: Slices
 
 
 class _Placed:
