@@ -197,7 +197,7 @@ def shape_without_channels(shape: tuple[int, ...], axes: str) -> tuple[int, ...]
 
 def with_context(
     region: Region, shape: tuple[int, ...], spec: ModelSpec,
-    pixel_size: tuple[float, ...] | None,
+    pixel_size: tuple[float, ...] | None, *, soon: bool = False,
 ) -> Region:  # fmt: skip
     """Return a region widened along its planes, so that objects in it are whole.
 
@@ -207,6 +207,7 @@ def with_context(
     shape : of the labels
     spec : of the model, which says how large objects are likely to be
     pixel_size : of the image, as for ``predict``
+    soon : half as far, so that it is there sooner
 
     Raises
     ------
@@ -220,7 +221,7 @@ def with_context(
     flat = len(shape) - dims
     wide = list(region)
     for axis, factor in enumerate(factors, start=flat):
-        margin = min(round(CONTEXT / factor), MOST_CONTEXT)
+        margin = min(round(CONTEXT / factor), MOST_CONTEXT) // (2 if soon else 1)
         start, stop = region[axis].start - margin, region[axis].stop + margin
         wide[axis] = slice(max(start, 0), min(stop, shape[axis]))
     return tuple(wide)

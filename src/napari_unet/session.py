@@ -65,6 +65,8 @@ class _Growing:
     region, within : what was asked for
     began : when, in seconds since the epoch; what comes of it is one step to undo
     near : where to begin
+    soon : less is read around it, so large objects at its edge may be cut; all of it is
+        predicted again
     """
 
     opened: OpenImage
@@ -72,6 +74,7 @@ class _Growing:
     within: NDArray[np.bool_] | None
     began: float
     near: Region | None = None
+    soon: bool = False
 
 
 class Session(ToolSession, ProgressSession, FinetuneSession):
@@ -128,7 +131,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         within : bool, of the region's shape, which pixels of it; None: all. Objects
             that touch them are replaced as a whole
         first : a part that is predicted before, by a job of its own, so that it is seen
-            early; None: there is none
+            early, though large objects at its edge may be cut; None: there is none
 
         Raises
         ------
@@ -143,7 +146,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         view = bounded(first, shape)
         rest = _Growing(opened, whole, within, began, view)
         return self._predict_job(
-            config, _Growing(opened, view, None, began),
+            config, _Growing(opened, view, None, began, soon=True),
             lambda: self._predict_job(config, rest),
         )  # fmt: skip
 
@@ -155,7 +158,9 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         opened, region = growing.opened, growing.region
         opened.follow(*self._kind(), model.spec.name)
         shape, dims = opened.corrections.shape, model.spec.architecture.dims
-        window = with_context(region, shape, model.spec, opened.pixel_size)
+        window = with_context(
+            region, shape, model.spec, opened.pixel_size, soon=growing.soon
+        )
         asked = Asked(region, growing.within, window, growing.near)
         shows = dims == 2 and prod(shape_of(window)) > SOON
         snapshot = None if shows else opened.corrections.snapshot(window)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_unet.engine.spec import Normalization
 
-SAMPLE = 2**23
+SAMPLE = 2**22
 MEASURED = ("percentile", "minmax", "zscore")  # kinds that depend on the image
 
 
@@ -48,7 +48,7 @@ def statistics(image: Any, normalization: Normalization) -> Statistics:
 
     Parameters
     ----------
-    image : (C, ..., Y, X), raw intensity; of more than 8 million pixels per channel, a
+    image : (C, ..., Y, X), raw intensity; of more than 4 million pixels per channel, a
         regular sample is measured, of what is read part by part some whole chunks
     normalization : what to measure
     """

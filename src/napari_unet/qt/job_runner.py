@@ -218,10 +218,9 @@ class JobRunner(QObject):
         _wait_at_exit()
         worker = JobWorker(job)
         self._workers[job.lane] = worker
-        if job.lane == "network":
-            self._show_bar(worker)
-        elif job.lane != QUIET:
-            QTimer.singleShot(SOON_DONE, lambda: self._show_bar(worker))
+        if job.lane != QUIET:
+            soon = 0 if job.lane == "network" else SOON_DONE
+            QTimer.singleShot(soon, lambda: self._show_bar(worker))
         worker.yielded.connect(lambda event: self._on_yielded(worker, event))
         worker.returned.connect(lambda _: self._on_over(worker))
         worker.errored.connect(lambda _: self._on_over(worker))
@@ -234,8 +233,11 @@ class JobRunner(QObject):
 
     def _show_bar(self, worker: JobWorker) -> None:
         """Show napari's progress bar of a job that still runs."""
-        if isalive(self) and self._workers.get(worker.job.lane) is worker:
-            worker.bar = show_bar(worker.job)
+        lane = worker.job.lane
+        if isalive(self) and self._workers.get(lane) is worker:
+            worker.bar = show_bar(worker.job)  # napari works off events meanwhile
+            if self._workers.get(lane) is not worker:
+                worker.bar.close()
 
     def cancel(self, lane: str = "network") -> None:
         """Ask the running job to end; the session stays as it was."""
