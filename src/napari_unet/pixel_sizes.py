@@ -6,6 +6,8 @@ from fractions import Fraction
 
 from napari_unet.errors import UnetError
 
+NONE = "none"  # what a user writes who wants pixels to be taken as they are
+
 
 def in_words(sides: tuple[float, ...] | None) -> str:
     """Return sides as ``sides_from`` reads them: 0.5, or 2 x 0.5 x 0.5."""
@@ -38,6 +40,11 @@ def sides_from(text: str, dims: int) -> tuple[float, ...]:
             "per axis, or one for all."
         )
     return sides
+
+
+def spatial_axes(axes: str) -> int:
+    """Return how many axes of an image have a length."""
+    return sum(letter in "ZYX" for letter in axes)
 
 
 def positive(text: str, what: str) -> float:

@@ -99,10 +99,36 @@ def test_what_the_user_says_of_an_image_stays_with_it(hands, sized) -> None:
     assert line(one).text() == "0.5"
     one.predict()
     assert one.bench.session.images[0].pixel_size == (0.5, 0.5)
-    typed(one, "")
+    typed(one, "none")
     assert one.bench.session.images[0].pixel_size == ()
+    assert line(one).text() == "none"
+    one.predict()
+    assert "scaled" not in one.text("predict")
+    typed(one, "")
+    assert one.bench.session.images[0].pixel_size is None
+    one.viewer.layers["cells"].scale = (0.5, 0.5)
+    one.viewer.layers["cells"].units = "um"
+    one.predict()
+    assert line(one).text() == "0.5"
     one.choose("predict.image", "stack")
     assert line(one).text() == "2 x 1 x 1"
+    one.viewer.add_image(np.stack([SMALL] * 2), name="movie")
+    one.choose("predict.image", "movie")
+    one.type_axes("TYX")
+    typed(one, "1 x 0.5")  # time has no length
+    assert line(one).text() == "1 x 0.5"
+
+
+def test_a_layer_that_gets_another_scale_is_followed(hands, sized) -> None:
+    one: Hands = hands()
+    layer = one.viewer.add_image(LARGE, name="cells", scale=(1, 1), units="um")
+    one.load(sized)
+    one.predict()
+    assert "scaled" not in one.text("predict")
+    layer.scale = (0.5, 0.5)
+    one.predict()
+    assert line(one).text() == "0.5"
+    assert "scaled by 0.5" in one.text("predict")
 
 
 @pytest.mark.parametrize("text", ["-1", "large", "1 x 2 x 3", "0", "nan", "inf"])

@@ -150,7 +150,7 @@ def _run(
     from napari_unet.engine.precision import remember_in
     from napari_unet.engine.predict import predict_steps
     from napari_unet.io.images import pixel_size_in
-    from napari_unet.pixel_sizes import sides_from
+    from napari_unet.pixel_sizes import sides_from, spatial_axes
     from napari_unet.settings import PRECISIONS, Table
 
     remember_in(Table(PRECISIONS))
@@ -162,7 +162,7 @@ def _run(
             f"an image with the axes {known} needs a TIFF file for its labels, PNG "
             "holds one plane: choose a name that ends in .tif."
         )
-    sides = sides_from(pixel_size, min(len(known.replace("C", "")), 3))
+    sides = sides_from(pixel_size, spatial_axes(known))
     steps = predict_steps(
         models[0], image, axes=axes, config=config, partners=models[1:],
         pixel_size=sides or pixel_size_in(path),

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_unet.pixel_sizes import NONE, in_words, sides_from, spatial_axes
+
 if TYPE_CHECKING:
     from napari.layers import Image
 
 SAID = "unet pixel size"  # key in the metadata of a layer, where the user has said it
-MOST = 3  # axes
 
 
 def pixel_size_of(layer: Image, axes: str) -> tuple[float, ...] | None:
@@ -64,6 +65,28 @@ def _read(path: str) -> tuple[float, ...] | None:
     return pixel_size_in(Path(path))
 
 
-def say_pixel_size(layer: Image, sides: tuple[float, ...]) -> None:
-    """Let a layer know what the user says; nothing: it is unknown."""
-    layer.metadata[SAID] = sides
+def say_pixel_size(layer: Image, sides: tuple[float, ...] | None) -> None:
+    """Let a layer know what the user says; (): it is unknown, None: nothing."""
+    if sides is None:
+        layer.metadata.pop(SAID, None)
+    else:
+        layer.metadata[SAID] = sides
+
+
+def said_of(text: str, axes: str) -> tuple[float, ...] | None:
+    """Return what a user's text says; see ``say_pixel_size``.
+
+    Raises
+    ------
+    UnetError
+        If it says nothing that can be.
+    """
+    if text.strip().lower() == NONE:
+        return ()
+    return sides_from(text, spatial_axes(axes)) or None
+
+
+def shown_text(layer: Image | None, axes: str) -> str:
+    """Return what is shown of a layer: a size, "none", or "" where it is unknown."""
+    size = None if layer is None else pixel_size_of(layer, axes)
+    return NONE if size == () else in_words(size)

@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
 
 from napari_unet.engine.config import BlockDone, LabelsConfig, PartDone, TileDone
 from napari_unet.errors import UnetError
-from napari_unet.pixel_sizes import in_words, sides_from
 from napari_unet.qt.forms import ConfigForm
 from napari_unet.qt.layers import (
     NEARLY_ALL,
@@ -29,7 +28,12 @@ from napari_unet.qt.layers import (
 )
 from napari_unet.qt.outlines import drawn_region
 from napari_unet.qt.parts import LayerChooser, Panel, enable, side_by_side
-from napari_unet.qt.pixel_size import MOST, pixel_size_of, say_pixel_size
+from napari_unet.qt.pixel_size import (
+    pixel_size_of,
+    said_of,
+    say_pixel_size,
+    shown_text,
+)
 from napari_unet.session import SOON
 
 if TYPE_CHECKING:
@@ -123,7 +127,8 @@ class PredictPanel(Panel):
         self.pixel_size.setToolTip(
             "Side of the image's pixels in micrometres: one number, or one per axis\n"
             "with x between: 2 x 0.5 x 0.5. Where the model's is known too, and\n"
-            "another, the network sees the image scaled to it; nothing: as it is"
+            "another, the network sees the image scaled to it.\n"
+            "none: it is taken as it is; nothing: as the layer or its file says"
         )
         self.scope = QComboBox()
         self.scope.setObjectName("unet.predict.scope")
@@ -176,6 +181,7 @@ class PredictPanel(Panel):
         if bench.session.model is None:
             raise UnetError("No model is loaded: choose one in the Model panel first.")
         opened = bench.open(self.image.layer, self.axes.text(), self.labels.layer)
+        self._show_pixel_size()  # the layer may have got another scale
         self._opened = opened
         self._began_with, self._kept = self.settings.value(), opened.kept
         self._share_config()
@@ -242,17 +248,16 @@ class PredictPanel(Panel):
         """Take what the user says of the image's pixels; say what is wrong with it."""
         layer, text = self.image.layer, self.pixel_size.text()
         axes = self.axes.text().upper()
-        if layer is None or text == in_words(pixel_size_of(layer, axes)):
+        if layer is None or text == shown_text(layer, axes):
             return
         try:
-            sides = sides_from(text, min(len(axes.replace("C", "")), MOST))
+            say_pixel_size(layer, said_of(text, axes))
         except UnetError as error:
             self.summary.setText(str(error))
         else:
-            say_pixel_size(layer, sides)
             opened = self.bench.opened_of(self.bench.labels_of(layer))
             if opened is not None:
-                opened.pixel_size = sides
+                opened.pixel_size = pixel_size_of(layer, axes)
         self._show_pixel_size()
 
     # -- what changes
@@ -269,9 +274,7 @@ class PredictPanel(Panel):
         self._update_buttons()
 
     def _show_pixel_size(self, _: Any = None) -> None:
-        layer = self.image.layer
-        size = pixel_size_of(layer, self.axes.text().upper()) if layer else None
-        self.pixel_size.setText(in_words(size))
+        self.pixel_size.setText(shown_text(self.image.layer, self.axes.text().upper()))
 
     def _likely_axes(self, layer: Any, spec: Any) -> str:
         """Return axis letters; none, and why, where the model cannot take the image."""
