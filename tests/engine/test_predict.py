@@ -280,14 +280,8 @@ def test_out_of_memory_takes_smaller_tiles_and_gives_the_same(
     model, image = tiny_model(), noise((2, 90, 110))
     unlimited = run(model, image)
     limit_memory(monkeypatch, 60 * 60)
-    steps = predict_steps(model, image, config=EXACT)
-    events = []
-    while True:
-        try:
-            events.append(next(steps))
-        except StopIteration as end:
-            found = end.value
-            break
+    events: list[TileDone] = []
+    found = drain(predict_steps(model, image, config=EXACT), events.append)
     np.testing.assert_allclose(found.scores, unlimited.scores, atol=1e-5)
     assert "tile reduced to" in found.summary
     assert "tile reduced" not in unlimited.summary
@@ -388,12 +382,7 @@ def test_tiles_that_are_started_ahead_give_the_same(
     assert order == ["start", "start", "fetch"]
     if limited:
         limit_memory(monkeypatch, 40 * 40)
-    while True:
-        try:
-            events.append(next(steps))
-        except StopIteration as end:
-            found = end.value
-            break
+    found = drain(steps, events.append)
     np.testing.assert_allclose(found.scores, expected, atol=1e-5)
     assert [event.done for event in events] == list(range(1, len(events) + 1))
     assert events[-1].done == events[-1].total

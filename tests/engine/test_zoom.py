@@ -195,15 +195,9 @@ def test_parts_of_a_zoomed_image_cover_the_region_once(size: float) -> None:
         parts=True, near=(slice(100, 120), slice(90, 100)),
     )  # fmt: skip
     seen, alike = np.zeros(image.shape, int), []
-    parts = []
-    while True:
-        try:
-            event = next(steps)
-        except StopIteration as end:
-            result = end.value
-            break
-        if isinstance(event, PartDone):
-            parts.append(event)
+    events: list[Any] = []
+    result = drain(steps, events.append)
+    parts = [event for event in events if isinstance(event, PartDone)]
     for part in parts:
         seen[part.region] += 1
         here = tuple(

@@ -91,6 +91,11 @@ class Hands:
     def pixels(self) -> np.ndarray:
         return np.array(self.labels.data)
 
+    def draw(self) -> None:
+        """Let the canvas be drawn, which tells the layers what is in view."""
+        self.bench.viewer.window._qt_viewer.canvas.native.repaint()
+        QApplication.processEvents()
+
     def key(
         self, key: Any, modifier: Any = Qt.KeyboardModifier.ControlModifier
     ) -> None:

@@ -53,6 +53,7 @@ class Desk:
         self.hands.press("correct.next")
         self.hands.wait(lambda: len(self.reached) > before)
         self.hands.wait_idle()
+        self.hands.draw()
         return self.reached[-1]
 
     @property
