@@ -1,4 +1,4 @@
-"""Sizes of pixels as users write them, and as files say them."""
+"""Sizes of pixels as users write them."""
 
 from __future__ import annotations
 

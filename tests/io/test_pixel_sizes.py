@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +57,22 @@ def test_ome_says_how_large_pixels_are(
     tifffile.imwrite(tmp_path / "a.ome.tif", STACK, metadata=metadata)
     found = pixel_size_in(tmp_path / "a.ome.tif")
     assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_only_the_beginning_of_large_xml_is_read(tmp_path: Path) -> None:
+    planes = '<Plane TheZ="0" TheC="0" TheT="0"/>' * 300_000
+    pixels = 'PhysicalSizeX="0.5" PhysicalSizeXUnit="&#181;m" PhysicalSizeY="250" '
+    pixels += 'PhysicalSizeYUnit="nm" SizeX="30" SizeY="20"'
+    xml = (
+        f'<OME:OME xmlns="x"><Image><OME:Pixels {pixels}>{planes}</OME:Pixels></Image>'
+    )
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif", STACK[0], description=f"{xml}</OME:OME>".encode(),
+        metadata=None,
+    )  # fmt: skip
+    began = time.perf_counter()
+    assert pixel_size_in(tmp_path / "a.ome.tif") == (0.25, 0.5)
+    assert time.perf_counter() - began < 1
 
 
 def test_what_is_no_tiff_says_nothing(tmp_path: Path) -> None:

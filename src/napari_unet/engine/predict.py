@@ -134,10 +134,9 @@ def predict_steps(
         so that its scores are those of the whole image.
     counted : bool, of the region's shape, where the summary counts objects; None: in
         all of it
-    parts : whether to yield what can be shown of large planes while the rest is
-        computed; several looks, volumes and networks that measure all they see have
-        none
-    near : slices over the image's axes without channels, where to begin
+    parts : whether to yield what can be shown of large planes meanwhile; several
+        looks, volumes and networks that measure all they see have none
+    near : where to begin, like ``region``
 
     Yields
     ------
@@ -150,12 +149,8 @@ def predict_steps(
 
     Raises
     ------
-    ImageError
-        If the image cannot be used.
-    CheckpointError
-        If the partners give other things than the model.
-    DeviceError
-        If even the smallest tile does not fit into memory.
+    UnetError
+        As ``predict``.
     """
     config = config or PredictConfig()
     began = time.perf_counter()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 TIFF = (".tif", ".tiff")
 READABLE = (*TIFF, ".png", ".jpg", ".jpeg", ".bmp")
 FLAT = 2  # axes of a plane
+OME_START = 2**16  # letters of OME-XML in which an image says how large its pixels are
 MICROMETRES = {
     "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0, "microns": 1.0,
     "micrometer": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6,
@@ -88,14 +91,15 @@ Sides = tuple[float | None, ...]  # Z, Y, X
 
 
 def _of_ome(file: tifffile.TiffFile) -> Sides:
-    found = tifffile.xml2dict(file.ome_metadata or "").get("OME", {}).get("Image", {})
-    pixels = (found[0] if isinstance(found, list) else found).get("Pixels", {})
+    """Return the sizes of the first image; the XML of many planes is not read."""
+    start = (file.ome_metadata or "")[:OME_START]
+    tag = re.search(r"<(?:\w+:)?Pixels\s[^>]*>", start)
+    said = dict(re.findall(r'(\w+)\s*=\s*"([^"]*)"', tag[0])) if tag else {}
     sides = []
     for axis in "ZYX":
-        side = pixels.get(f"PhysicalSize{axis}")
-        unit = pixels.get(f"PhysicalSize{axis}Unit", "\u00b5m")
-        known = isinstance(side, (int, float)) and unit in MICROMETRES
-        sides.append(side * MICROMETRES[unit] if known else None)
+        side = said.get(f"PhysicalSize{axis}")
+        scale = MICROMETRES.get(unescape(said.get(f"PhysicalSize{axis}Unit", "um")))
+        sides.append(float(side) * scale if side and scale else None)
     return tuple(sides)
 
 

@@ -40,7 +40,6 @@ Length = Annotated[int, Field(ge=1, le=2**31)]
 Number = Annotated[int, Field(ge=1, le=2**31)]  # part of a file's name
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Moment = Annotated[float, Field(ge=0, le=1e11)]  # seconds since 1970 that have a date
-Side = Annotated[float, Field(gt=0)]  # micrometres
 Share = Annotated[float, Field(ge=0, le=1)]
 Window = tuple[tuple[Count, Count], ...]  # start and stop along each axis of the labels
 
@@ -101,12 +100,11 @@ class ImageEntry(Stored):
     shape, dtype : of the image, its axes as in ``axes``
     fingerprint : see ``fingerprint_steps``; "": not taken yet
     scale, translate : of its layer
-    pixel_size : along its last axes, micrometres; None: unknown
+    pixel_size : as for ``predict``
     generation : of its base and journal
     based : whether there is a base; without one, all was 0
     stored : whether the image itself is kept
-    seconds, strokes : of work by hand
-    roles : of its corrected places; None: none were given
+    seconds, strokes, roles : of work by hand; of corrected places, if any were given
     visits, predicted : see ``Visits``; the oldest first
     """
 
@@ -121,7 +119,7 @@ class ImageEntry(Stored):
     fingerprint: str = ""
     scale: tuple[float, ...] = ()
     translate: tuple[float, ...] = ()
-    pixel_size: tuple[Side, ...] | None = Field(None, max_length=3)
+    pixel_size: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     labels_name: str = ""
     dims: int = Field(2, ge=2, le=3)
     instances: bool = True

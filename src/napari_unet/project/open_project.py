@@ -154,13 +154,12 @@ class OpenProject:
         path = source.path  # one that no text holds cannot be asked for: a copy is kept
         path = path if path and writable(path) == path else None
         return ImageEntry(
-            id=number, name=opened.name, path=path,
+            id=number, name=opened.name, path=path, pixel_size=opened.pixel_size,
             relative=relative_path(path, self.folder), reader=source.reader,
             axes=opened.axes, shape=tuple(opened.image.shape),
             dtype=str(opened.image.dtype), scale=source.scale,
             translate=source.translate, labels_name=source.labels_name,
             dims=opened.corrections.dims, instances=opened.corrections.instances,
-            pixel_size=opened.pixel_size,
         )  # fmt: skip
 
     def forget(self, kept: KeptImage) -> None:
