@@ -537,6 +537,30 @@ def test_a_large_prediction_grows_and_is_one_step_to_undo(first: Any) -> None:
 
 
 @pytest.mark.usefixtures("parts")
+def test_a_stack_appears_slice_by_slice_that_in_view_first() -> None:
+    session = Session()
+    session.set_model(tiny_model())
+    opened = session.add_image("stack", noise((6, 40, 50)), "ZYX")
+    filled: list[list[int]] = []
+
+    def note(*_: object) -> None:
+        each = (np.asarray(opened.corrections.labels) > 0).any(axis=(1, 2))
+        filled.append(np.flatnonzero(each).tolist())
+
+    session.labels_changed.connect(note)
+    view = (slice(4, 5), slice(10, 30), slice(10, 30))
+    run_now(session.predict_job(opened, SMALL_TILES, first=view))
+    assert filled[0] == [4]
+    assert [len(each) for each in filled[-7:]] == [1, 2, 3, 4, 5, 6, 6]
+    whole = napari_unet.predict(tiny_model(), opened.image, config=SMALL_TILES).labels
+    labels = np.asarray(opened.corrections.labels)
+    np.testing.assert_array_equal(labels > 0, whole > 0)
+    assert len(np.unique(labels)) == len(np.unique(whole))
+    session.undo(opened)
+    assert not np.asarray(opened.corrections.labels).any()
+
+
+@pytest.mark.usefixtures("parts")
 def test_what_is_painted_while_parts_come_in_stays() -> None:
     session = Session()
     opened = large(session)

@@ -157,12 +157,12 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         model, number = self._state.model_of(), self._state.current
         opened, region = growing.opened, growing.region
         opened.follow(*self._kind(), model.spec.name)
-        shape, dims = opened.corrections.shape, model.spec.architecture.dims
+        shape = opened.corrections.shape
         window = with_context(
             region, shape, model.spec, opened.pixel_size, soon=growing.soon
         )
         asked = Asked(region, growing.within, window, growing.near)
-        shows = dims == 2 and prod(shape_of(window)) > SOON
+        shows = prod(shape_of(window)) > SOON
         snapshot = None if shows else opened.corrections.snapshot(window)
         models = (model, *self.partners)
         return Job(

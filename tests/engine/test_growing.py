@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from napari_unet.engine import parts as parts_module
+from napari_unet.engine import predict as predict_module
 from napari_unet.engine.config import PartDone, PredictConfig
 from napari_unet.engine.parts import Growing, Part
 from napari_unet.engine.predict import predict, predict_steps
@@ -20,6 +21,7 @@ CONFIG = PredictConfig(precision="float32", tile=32, smallest=1)
 @pytest.fixture(autouse=True)
 def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts_module, "ROWS", 40)
+    monkeypatch.setattr(predict_module, "SMALL", 64 * 64)
 
 
 def shown(image: np.ndarray, model: Any = None, **given: Any) -> tuple[list, Any]:
@@ -72,18 +74,52 @@ def test_each_plane_of_a_stack_has_its_parts() -> None:
     found, _ = shown(noise((3, 90, 64)))
     assert {part.region[0].start for part in found} == {0, 1, 2}
     assert all(part.labels.ndim == 3 for part in found)
+    assert len(found) > 3
 
 
 @pytest.mark.parametrize(
     ("fields", "changes"),
-    [({}, {"tta": True}), ({"dims": 3}, {})],
+    [({}, {}), ({}, {"tta": True}), ({"dims": 3}, {})],
 )
-def test_what_is_not_final_tile_by_tile_has_no_parts(
+def test_small_planes_of_a_stack_are_shown_as_they_are_done(
     fields: dict[str, Any], changes: dict[str, Any]
 ) -> None:
-    shape = (40, 48, 48) if "dims" in fields else (100, 90)
-    found, _ = shown(noise(shape), tiny_model(**fields), changes=changes)
-    assert found == []
+    shape = (5, 8, 32, 16) if "dims" in fields else (5, 60, 64)
+    region = (slice(1, 5), *(slice(0, n) for n in shape[1:-1]), slice(3, shape[-1]))
+    near = (slice(3, 4), *region[1:])
+    model = tiny_model(**fields)
+    found, result = shown(
+        noise(shape), model, changes=changes, region=region, near=near
+    )
+    planes = [part.region[0].start for part in found]
+    assert planes[0] == 3
+    assert sorted(planes) == [1, 2, 3, 4]
+    for part in found:  # numbers and all, as in the result
+        assert part.region[1:] == region[1:]
+        np.testing.assert_array_equal(
+            part.labels[0], result.labels[part.region[0].start - 1]
+        )
+    assert result.labels.any()
+
+
+def test_of_several_looks_the_first_is_shown() -> None:
+    image = noise((230, 170))
+    plain, _ = shown(image)
+    for changes in ({"tta": True}, {"tta": True, "uncertainty": True}):
+        found, result = shown(image, changes=changes)
+        assert [part.region for part in found] == [part.region for part in plain]
+        for one, other in zip(found, plain, strict=True):
+            np.testing.assert_array_equal(one.labels, other.labels)
+        assert found[-1].done < found[-1].total
+        single = predict(tiny_model(), image, config=CONFIG).labels
+        assert (result.labels != single).any()
+    found, _ = shown(image, partners=[tiny_model(seed=1)])
+    for one, other in zip(found, plain, strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_a_large_volume_has_no_parts() -> None:
+    assert shown(noise((40, 48, 48)), tiny_model(dims=3))[0] == []
 
 
 def test_a_network_that_measures_all_it_sees_has_no_parts(
@@ -91,16 +127,21 @@ def test_a_network_that_measures_all_it_sees_has_no_parts(
 ) -> None:
     monkeypatch.setattr(TileRunner, "shows", property(lambda _: False))
     assert shown(noise((100, 90)))[0] == []
+    found, _ = shown(noise((3, 60, 64)))  # but its small planes are shown
+    assert [part.region[0].start for part in found] == [0, 1, 2]
 
 
 def test_growing_sees_what_is_above_in_the_same_column() -> None:
-    growing = Growing()
+    growing = Growing(90)
     tiles = [
         (slice(r, r + 20), slice(c, c + 9)) for c in (0, 9) for r in range(0, 80, 20)
     ]
     found = [part for tile in tiles[:-1] for part in growing.add(tile)]
-    found += growing.rest()
     first, second = (slice(0, 40), slice(0, 9)), (slice(40, 80), slice(0, 9))
     assert found[0] == Part(first, first)
     assert found[1] == Part((slice(0, 80), slice(0, 9)), second)
-    assert found[-1].region == (slice(40, 60), slice(9, 18))
+    [last] = growing.add((slice(60, 90), slice(9, 18)))  # the bottom
+    assert last.region == (slice(40, 90), slice(9, 18))
+    assert list(growing.add((slice(0, 20), slice(18, 27)))) == []
+    [left, *_] = growing.add((slice(50, 90), slice(0, 9)))  # not where it would go on
+    assert left.region == (slice(0, 20), slice(18, 27))

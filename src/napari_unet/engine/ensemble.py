@@ -43,6 +43,8 @@ class Ensemble:
     shape : of the image without its channels
     measured : statistics of the image, as the first model takes it
     latest : tile, in pixels of the region
+    first_look : whether that was of the first look at its plane
+    done : what was told last
 
     Raises
     ------
@@ -64,6 +66,8 @@ class Ensemble:
         self.shape: tuple[int, ...] = self._members[0].picture.shape[1:]
         self.measured = self._members[0].measured
         self.latest: Slices = ()
+        self.first_look = True
+        self.done = TileDone(0, 0)
         self._seen: Looks | ZoomedLooks | None = None
 
     @property
@@ -74,9 +78,8 @@ class Ensemble:
 
     @property
     def shows_parts(self) -> bool:
-        """Whether the scores of a tile of a plane are final once it is computed."""
-        flat = self.spec.architecture.dims == 2
-        return flat and not self.looks_often and self._runners[0].shows
+        """Whether a tile of a plane can be shown once the first look has seen it."""
+        return self.spec.architecture.dims == 2 and self._runners[0].shows
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -112,7 +115,9 @@ class Ensemble:
                 self.latest = runner.latest
                 if isinstance(seen, ZoomedLooks):
                     self.latest = seen.covered(runner.latest)
-                yield self._progress.by(number, event)
+                self.first_look = number == 0 and runner.first_look
+                self.done = self._progress.by(number, event)
+                yield self.done
 
     def _seen_by(
         self, member: _Member, inner: Slices, looks: Looks, near: Slices | None
@@ -126,7 +131,7 @@ class Ensemble:
         return seen, seen.window, near and zoom.window(near, shape)
 
     def so_far(self, part: Slices) -> NDArray[np.float32]:
-        """Return the scores of a part of a region, (K, Y, X), during the only look."""
+        """Return the scores of a part of a region, (K, Y, X), of the look so far."""
         if self._seen is None:
             raise ValueError("nothing is looked at")
         return self._seen.so_far(part)

@@ -38,6 +38,7 @@ class Looks:
         self._squares = np.zeros(shape, np.float32) if spread else None
         self._output = output
         self._count = 0
+        self._latest = self._sum  # what the look that is being taken is added to
 
     @property
     def channels(self) -> int:
@@ -57,7 +58,7 @@ class Looks:
         if self._squares is None:
             yield self._sum
             return
-        scores = np.zeros(self._sum.shape, np.float32)
+        self._latest = scores = np.zeros(self._sum.shape, np.float32)
         yield scores
         self._sum += scores
         self._squares += scores * scores
@@ -67,8 +68,8 @@ class Looks:
         return self._sum if self._count < 2 else self._sum / self._count
 
     def so_far(self, part: Slices) -> NDArray[np.float32]:
-        """Return the scores of a part, (K, [Z,] Y, X), during the only look."""
-        return self._sum[(slice(None), *part)].astype(np.float32)
+        """Return the scores of a part, (K, [Z,] Y, X), during the first look."""
+        return self._latest[(slice(None), *part)].astype(np.float32)
 
     def spread(self) -> NDArray[np.float32]:
         """Return the standard deviation of the scores, ([Z,] Y, X) float32, 0 to 0.5.

@@ -29,9 +29,15 @@ class Part:
 
 
 class Growing:
-    """Puts tiles together that lie below each other, until they are worth showing."""
+    """Puts tiles together that lie below each other, until they are worth showing.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    height : of what was asked for, in pixels of the first axis
+    """
+
+    def __init__(self, height: int) -> None:
+        self._height = height
         self._top = 0  # of the column
         self._rows = slice(0, 0)
         self._columns: Slices = ()
@@ -41,14 +47,14 @@ class Growing:
         if any(part.start >= part.stop for part in tile):
             return
         if tile[1:] != self._columns or tile[0].start != self._rows.stop:
-            yield from self.rest()
+            yield from self._rest()
             self._columns, self._rows = tile[1:], tile[0]
             self._top = tile[0].start
-        self._rows = slice(self._rows.start, tile[0].stop)
-        if self._rows.stop - self._rows.start >= ROWS:
-            yield from self.rest()
+        rows = self._rows = slice(self._rows.start, tile[0].stop)
+        if rows.stop - rows.start >= ROWS or rows.stop >= self._height:
+            yield from self._rest()
 
-    def rest(self) -> Iterator[Part]:
+    def _rest(self) -> Iterator[Part]:
         """Yield what is left to be shown."""
         rows = self._rows
         if rows.start < rows.stop:

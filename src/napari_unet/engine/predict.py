@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.tiles import Slices
 
 
+SMALL = 2**20  # pixels; planes of a stack that are shown once all of them is there
 ONE_LOOK = (
     "no uncertainty map: average over flips, rotations or several models to get one"
 )
@@ -134,8 +136,9 @@ def predict_steps(
         so that its scores are those of the whole image.
     counted : bool, of the region's shape, where the summary counts objects; None: in
         all of it
-    parts : whether to yield what can be shown of large planes meanwhile; several
-        looks, volumes and networks that measure all they see have none
+    parts : whether to yield what can be shown meanwhile: planes of a stack that are
+        done, and parts of large planes, of several looks those of the first; large
+        volumes, and large planes of networks that measure all they see, have none
     near : where to begin, like ``region``
 
     Yields
@@ -160,22 +163,39 @@ def predict_steps(
     stack, inner = window[:-dims], window[-dims:]
     models.prepare(stack, inner)
     found = _Found(models, window)
-    for index in product(*(range(part.start, part.stop) for part in stack)):
+    planes = _nearest_first(stack, near and near[:-dims])
+    small = len(planes) > 1 and prod(s.stop - s.start for s in inner) <= SMALL
+    for index in planes:
         looks = models.looks(inner, spread=found.apart is not None)
         steps = models.look(index, inner, looks, near and near[-dims:])
-        if parts and models.shows_parts:
+        if parts and models.shows_parts and not small:
             steps = _with_parts(steps, models, index, inner)
         yield from steps
         place = tuple(i - s.start for i, s in zip(index, stack, strict=True))
         yield from found.take(place, looks)
+        if parts and small:
+            yield found.part(place, models.done)
     return found.prediction(counted, began)
+
+
+def _nearest_first(stack: Slices, near: Slices | None) -> list[tuple[int, ...]]:
+    """Return the planes of a stack, those nearest to a place first."""
+    planes = list(product(*(range(part.start, part.stop) for part in stack)))
+    if near is None:
+        return planes
+    return sorted(planes, key=lambda index: _away(index, near))
+
+
+def _away(index: tuple[int, ...], near: Slices) -> int:
+    pairs = zip(index, near, strict=True)
+    return sum(max(part.start - i, i - part.stop + 1, 0) for i, part in pairs)
 
 
 class _Found:
     """What is found of the planes of a region, one after the other."""
 
     def __init__(self, models: Ensemble, window: Slices) -> None:
-        self._models = models
+        self._models, self._window = models, window
         shape = tuple(part.stop - part.start for part in window)
         spec, config = models.spec, models.config
         self._labels = np.zeros(shape, np.int32)
@@ -202,6 +222,13 @@ class _Found:
         if self.apart is not None:
             self.apart[at] = looks.spread()
 
+    def part(self, place: tuple[int, ...], done: TileDone) -> PartDone:
+        """Return what can be shown of a plane that was taken."""
+        at = tuple(slice(i, i + 1) for i in place)
+        stack, inner = self._window[: len(place)], self._window[len(place) :]
+        region = (*_moved(at, stack), *inner)
+        return PartDone(done.done, done.total, self._labels[at].copy(), region, region)
+
     def prediction(self, counted: NDArray[np.bool_] | None, began: float) -> Prediction:
         """Return all that was found; see ``predict_steps``."""
         models, notes = self._models, self._models.notes
@@ -218,7 +245,8 @@ def _with_parts(
     steps: Iterable[TileDone], models: Ensemble, index: tuple[int, ...], corner: Slices
 ) -> Generator[TileDone, None, None]:
     """Yield what is done of a plane, and the labels of parts as they are computed."""
-    stack, growing = tuple(slice(i, i + 1) for i in index), Growing()
+    stack = tuple(slice(i, i + 1) for i in index)
+    growing = Growing(corner[0].stop - corner[0].start)
     event = TileDone(0, 0)
 
     def shown(parts: Iterable[Part]) -> Generator[PartDone, None, None]:
@@ -233,8 +261,8 @@ def _with_parts(
 
     for event in steps:
         yield event
-        yield from shown(growing.add(models.latest))
-    yield from shown(growing.rest())
+        if models.first_look:
+            yield from shown(growing.add(models.latest))
 
 
 def _moved(part: Slices, corner: Slices) -> Slices:

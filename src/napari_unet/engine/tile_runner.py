@@ -83,10 +83,11 @@ class TileRunner:
         self._kind = f"{model.device} {model.spec.architecture.model_dump_json()}"
         self._reduced = False
         self.latest: Slices = ()  # tile, in pixels of the region as it is laid
+        self.first_look = True  # whether that was of the first look at its plane
 
     @property
     def shows(self) -> bool:
-        """Whether a tile's scores are final once it is computed."""
+        """Whether a look's scores of a tile are final once it is computed."""
         return self._network.local
 
     @property
@@ -144,8 +145,8 @@ class TileRunner:
         with ExitStack() as stack:
             stack.callback(self.release)  # also when it is cancelled
             reader = stack.enter_context(_Reader(plane, stats))
-            for turn in self._turns:
-                many = len(self._turns) > 1
+            for number, turn in enumerate(self._turns):
+                many, self.first_look = len(self._turns) > 1, number == 0
                 frame = Frame(self._inference, plane.shape[1:], turn if many else None)
                 self._passes_left -= 1
                 with looks.one() as total:
