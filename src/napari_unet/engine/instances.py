@@ -179,7 +179,7 @@ def _merge_shallow(
         low, high = sorted((root(one), root(other)), key=peaks.__getitem__)
         if peaks[low] - saddle < depth:
             parent[low] = high
-    return np.array([root(basin) for basin in parent], np.int32)[basins]
+    return np.array([root(basin) for basin in parent], np.int32).take(basins)
 
 
 def _passes(
@@ -275,8 +275,9 @@ def without_small(labels: NDArray[np.int32], smallest: int) -> NDArray[np.int32]
     """
     if not labels.any():
         return labels
-    numbers = numbers_without_small(np.bincount(labels.ravel()), smallest)
-    return np.take(numbers, labels)
+    areas = np.bincount(labels[labels > 0])
+    numbers = numbers_without_small(areas, smallest)
+    return numbers.take(labels)
 
 
 def numbers_without_small(areas: NDArray[np.intp], smallest: int) -> NDArray[np.int32]:

@@ -248,20 +248,23 @@ def replaced(
     labels, asked : alike, of a window in which such objects lie whole
     dims : 2 when objects are flat, 3 for volumes
     """
-    touched = fastremap.unique(labels[asked])
-    if not touched.any():
-        return np.zeros(labels.shape, bool)
-    found = members(labels, touched)
-    out = found & ~asked
-    if not out.any():
+    found = np.zeros(labels.shape, bool)
+    filled = np.flatnonzero(labels)
+    values, inside = labels.ravel()[filled], asked.ravel()[filled]
+    hit = members(values, fastremap.unique(values[inside]))
+    out = hit & ~inside
+    some = members(values, fastremap.unique(values[out]))  # all but what lies inside
+    found.ravel()[filled] = hit & ~some
+    if not some.any():
         return found
+    reaching = np.zeros(labels.shape, labels.dtype)
+    reaching.ravel()[filled] = values * some
     shape = (-1, *labels.shape[labels.ndim - dims :])
-    some = members(labels, fastremap.unique(labels[out]))  # all but what lies inside
-    found &= ~some
-    planes = (some.reshape(shape), labels.reshape(shape), asked.reshape(shape))
     connectivity = {2: 8, 3: 26}[dims]
-    for whole, where, plane, there in zip(found.reshape(shape), *planes, strict=True):
-        pieces = cc3d.connected_components(plane * where, connectivity=connectivity)
+    for whole, plane, there in zip(
+        *(each.reshape(shape) for each in (found, reaching, asked)), strict=True
+    ):
+        pieces = cc3d.connected_components(plane, connectivity=connectivity)
         whole |= members(pieces, fastremap.unique(pieces[there]))
     return found
 
@@ -289,37 +292,31 @@ def merge_instances(
     LabelsError
         If int32 has no numbers left.
     """
-    fixed = protected | ((current != 0) & ~moved)
-    wanted = fastremap.unique(predicted[asked])
-    predicted = predicted * members(predicted, wanted)
-    rest = predicted * ~fixed
-    keep, areas = _survivors(predicted, rest)
-    same = _unchanged(rest, areas, current * (moved & ~protected))
+    filled = np.flatnonzero(predicted | current)  # elsewhere is and stays background
+    old, new = (each.ravel()[filled] for each in (current, predicted))
+    marked, there, room = (each.ravel()[filled] for each in (protected, asked, moved))
+    fixed = marked | ((old != 0) & ~room)
+    new = new * members(new, fastremap.unique(new[there]))
+    rest = new * ~fixed
+    areas = np.bincount(new, minlength=1)
+    left = np.bincount(rest, minlength=len(areas))
+    keep = (2 * left >= areas) & (left > 0)
+    keep[0] = False
+    if (cut := keep & (left < areas)).any():
+        torn = np.zeros(predicted.shape, np.int32)
+        torn.ravel()[filled] = np.where(cut[rest], rest, 0)
+        keep &= ~cut | (pieces(torn, len(areas)) == 1)
+    same = _unchanged(rest, left, old * (room & ~marked))
     fresh = keep & (same == 0)
     if first + np.count_nonzero(fresh) - 1 > HIGHEST:
         raise LabelsError(
             f"The labels go up to {first - 1}, expected room for new numbers below "
             f"{HIGHEST + 1}: predict into a new labels layer."
         )
-    new = np.cumsum(fresh) + first - 1
-    numbers = np.where(fresh, new, np.where(keep, same, 0)).astype(np.int32)
-    merged: NDArray[np.int32] = numbers.take(rest)
-    np.copyto(merged, current, where=fixed)
+    numbers = np.where(fresh, np.cumsum(fresh) + first - 1, np.where(keep, same, 0))
+    merged = np.zeros(current.shape, np.int32)
+    merged.ravel()[filled] = np.where(fixed, old, numbers.astype(np.int32)[rest])
     return merged
-
-
-def _survivors(
-    predicted: NDArray[np.int32], rest: NDArray[np.int32]
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Tell for each id whether half of it is left, in one piece; and how much is."""
-    areas = np.bincount(predicted.ravel(), minlength=1)
-    left = np.bincount(rest.ravel(), minlength=len(areas))
-    keep = (2 * left >= areas) & (left > 0)
-    keep[0] = False
-    cut = keep & (left < areas)
-    if cut.any():
-        keep &= ~cut | (pieces(np.where(cut[rest], rest, 0), len(areas)) == 1)
-    return keep, left
 
 
 def _unchanged(
@@ -329,16 +326,16 @@ def _unchanged(
 
     Parameters
     ----------
-    rest : the new objects
+    rest : the new objects, in one dimension
     areas : pixels of each of them
     old : like ``rest``, the objects that make room for them
     """
     if not old.any():
         return np.zeros(len(areas), np.int32)
-    flat, likely = rest.ravel(), np.zeros(len(areas), np.int32)
-    likely[flat] = old.ravel()  # of one of its pixels
+    likely = np.zeros(len(areas), np.int32)
+    likely[rest] = old  # of one of its pixels
     likely[0] = 0
-    alike = np.bincount(flat * (old.ravel() == likely.take(flat)), minlength=len(areas))
+    alike = np.bincount(rest * (old == likely[rest]), minlength=len(areas))
     known, sizes = fastremap.unique(old, return_counts=True)
     size = sizes[np.searchsorted(known, likely)]
     same = (alike == areas) & (size == areas)
