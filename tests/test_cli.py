@@ -587,7 +587,7 @@ def test_a_change_that_cannot_be_is_refused(
 def corrected(tmp_path: Path) -> Path:
     """A training folder of two slices, the left halves of which are supervised."""
     from napari_unet.engine.drain import drain
-    from napari_unet.io.training_folder import write_pairs_steps
+    from napari_unet.io.training_folder import Part, write_pairs_steps
 
     made = [
         synthesize((64, 64), np.random.default_rng(n), diameter=16.0) for n in (0, 1)
@@ -597,7 +597,7 @@ def corrected(tmp_path: Path) -> Path:
     )
     supervised = np.zeros(labels.shape, bool)
     supervised[..., :40] = True
-    parts = [("movie", image, labels, supervised, "TYX")]
+    parts = [Part("movie", image, labels, supervised, "TYX", (0.5, 0.5))]
     return drain(write_pairs_steps(tmp_path / "corrected", parts))
 
 
@@ -620,6 +620,43 @@ def test_corrections_handed_over_are_learnt_where_they_are_supervised(
     assert facts.get("examples", facts.get("learnt_from")) == (2 if start else 1)
     nothing = "Nothing is corrected yet" if start else "0 images to train on and 0 to"
     assert nothing in sentence
+
+
+@pytest.mark.parametrize(
+    ("sizes", "size"),
+    [
+        (("0.5", "0.52"), [0.51, 0.51]),
+        (("0.5", "0.8"), None),
+        (("0.5", "50"), None),
+        (("0.5", ""), None),
+    ],
+)
+def test_a_new_network_knows_the_size_of_pixels_that_it_learnt_from(
+    sizes: tuple[str, str],
+    size: list[float] | None,
+    corrected: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    index = corrected / "index.csv"
+    lines = index.read_text().splitlines()
+    for number, size_of in enumerate(sizes, start=1):
+        assert lines[number].endswith(",0.5")
+        lines[number] = lines[number].removesuffix("0.5") + size_of
+    index.write_text("\n".join(lines))
+    out = tmp_path / "new.safetensors"
+    answer(capsys, "train", corrected, "-o", out, *QUICK)
+    assert answer(capsys, "info", out)["pixel_size"] == size
+
+
+def test_fine_tuning_sees_pairs_in_pixels_of_the_model(
+    tiny: Path, corrected: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, far = tmp_path / "new.safetensors", "--set=pixel_size=[20,20]"
+    ask = ["finetune", tiny, corrected, "-o", out, *QUICK]
+    answer(capsys, *ask, "--set=pixel_size=[1,1]")
+    sentence = refused(capsys, *ask, "--overwrite", far)
+    assert "The image's pixels measure 0.5 x 0.5 um, the model's 20 x 20 um" in sentence
 
 
 def test_a_supervised_mask_of_another_shape_is_named(

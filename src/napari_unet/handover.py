@@ -68,15 +68,15 @@ def write_masks(
 
 
 def write_pairs(
-    folder: Path, parts: Sequence[tuple[str, Any, str, Snapshot]], dims: int,
+    folder: Path, images: Sequence[tuple[OpenImage, Snapshot]], dims: int,
     provenance: Provenance | None,
 ) -> Generator[Any, None, Path]:  # fmt: skip
     """Write images with their corrections as a folder for training."""
-    from napari_unet.io.training_folder import write_pairs_steps
+    from napari_unet.io.training_folder import Part, write_pairs_steps
 
     pairs = [
-        (name, image, snapshot.labels, snapshot.supervised(), axes)
-        for name, image, axes, snapshot in parts
+        Part(o.name, o.image, taken.labels, taken.supervised(), o.axes, o.pixel_size)
+        for o, taken in images
     ]
     return (
         yield from write_pairs_steps(folder, pairs, dims=dims, provenance=provenance)

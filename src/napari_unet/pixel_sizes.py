@@ -9,7 +9,7 @@ from napari_unet.errors import UnetError
 NONE = "none"  # what a user writes who wants pixels to be taken as they are
 
 
-def in_words(sides: tuple[float, ...] | None) -> str:
+def sides_in_words(sides: tuple[float, ...] | None) -> str:
     """Return sides as ``sides_from`` reads them: 0.5, or 2 x 0.5 x 0.5."""
     some = sides or ()
     return " x ".join(f"{s:g}" for s in (some[:1] if len(set(some)) == 1 else some))

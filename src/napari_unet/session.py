@@ -279,13 +279,12 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         """
         corrected = self.corrected()
         dims = corrected[0].corrections.dims
-        parts = [
-            (o.name, o.image, o.axes, o.corrections.snapshot())
-            for o in corrected
+        images = [
+            (o, o.corrections.snapshot()) for o in corrected
             if o.corrections.dims == dims
-        ]
+        ]  # fmt: skip
         steps = write_pairs(
-            folder, parts, dims, provenance_of(corrected[0], self.version)
+            folder, images, dims, provenance_of(corrected[0], self.version)
         )
         return Job(f"Saving pairs to {folder}", steps, 0, lambda _: None, "short")
 

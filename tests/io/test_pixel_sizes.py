@@ -11,7 +11,7 @@ import tifffile
 
 from napari_unet.errors import UnetError
 from napari_unet.io.images import pixel_size_in
-from napari_unet.pixel_sizes import in_words, sides_from
+from napari_unet.pixel_sizes import sides_from, sides_in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +91,7 @@ def test_what_is_no_tiff_says_nothing(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_users_write_sizes(text: str, dims: int, expected: tuple[float, ...]) -> None:
     assert sides_from(text, dims) == expected
-    assert sides_from(in_words(expected), dims) == expected
+    assert sides_from(sides_in_words(expected), dims) == expected
 
 
 @pytest.mark.parametrize("text", ["1 x 2 x 3", "-1", "x", "inf", "a", "1,5"])

@@ -14,13 +14,12 @@ from napari_unet.engine.drain import drain
 from napari_unet.errors import OutputError, TrainingError
 from napari_unet.io.masks import Provenance
 from napari_unet.io.pairs import find_pairs
-from napari_unet.io.training_folder import write_pairs_steps
+from napari_unet.io.training_folder import Part, write_pairs_steps
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-Part = tuple[str, Any, Any, Any, str]
 RNG = np.random.default_rng(0)
 
 
@@ -32,7 +31,7 @@ def part(name: str, axes: str, shape: tuple[int, ...], *where: Any) -> Part:
     supervised = np.zeros(spatial, bool)
     for place in where:
         supervised[place] = True
-    return name, image, labels, supervised, axes
+    return Part(name, image, labels, supervised, axes)
 
 
 def write(folder: Path, *parts: Part, **options: Any) -> Path:
@@ -47,6 +46,28 @@ def rows(folder: Path) -> dict[str, dict[str, str]]:
 def contents(folder: Path) -> dict[str, bytes]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize(
+    ("axes", "size", "dims", "said", "found"),
+    [
+        ("YX", (0.5, 0.5), 2, "0.5", (0.5, 0.5)),
+        ("ZYX", (2.0, 0.3, 0.4), 2, "0.3 x 0.4", (0.3, 0.4)),
+        ("TZYX", (2.0, 0.3, 0.3), 3, "2 x 0.3 x 0.3", (2.0, 0.3, 0.3)),
+        ("ZYX", (0.3, 0.4), 3, "", None),  # no number for Z
+        ("YX", None, 2, "", None),
+        ("YX", (), 2, "", None),
+    ],
+)
+def test_the_size_of_pixels_is_handed_on(
+    tmp_path: Path, axes: str, size: Any, dims: int, said: str, found: Any
+) -> None:
+    given = part("a", axes, (4, 5, 6, 7)[-len(axes) :], 0)._replace(pixel_size=size)
+    folder = write(tmp_path / "a", given, dims=dims)
+    [row, *_] = rows(folder).values()
+    assert row["pixel_size"] == said
+    [pair, *_] = find_pairs(folder)
+    assert pair.pixel_size == found
 
 
 @pytest.mark.parametrize(
@@ -76,7 +97,7 @@ def test_only_slices_with_supervised_pixels_are_written(tmp_path: Path) -> None:
     objects = str(int(given[2][0, 1, 4, 4] != 0))
     assert row == {
         "name": "movie-t0000-z0001", "split": "train", "objects": objects,
-        "supervised_pixels": "1", "axes": "CYX",
+        "supervised_pixels": "1", "axes": "CYX", "pixel_size": "",
     }  # fmt: skip
 
 
@@ -151,8 +172,8 @@ def test_nothing_supervised_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_part_that_does_not_fit_together_is_a_mistake(tmp_path: Path) -> None:
-    name, image, labels, supervised, axes = part("a", "YX", (4, 4), 0)
+    given = part("a", "YX", (4, 4), 0)
     with pytest.raises(ValueError, match="axes of labels"):
-        write(tmp_path / "a", (name, image, labels, supervised, "ZYX"))
+        write(tmp_path / "a", given._replace(axes="ZYX"))
     with pytest.raises(ValueError, match="is not"):
-        write(tmp_path / "a", (name, image, labels, supervised[:2], axes))
+        write(tmp_path / "a", given._replace(supervised=given.supervised[:2]))

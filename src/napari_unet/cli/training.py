@@ -88,6 +88,7 @@ def train(
         _check_share(val)
         _check_output(out, overwrite)
         learnt, held = _parted(_pairs(data, asked), val, seed, spec.architecture)
+        spec = _sized(spec, [*learnt, *held])
         began = time.perf_counter()
         fitted = _fit(spec, learnt, held, config, device, output)
         measured = _measured(fitted.model, held)
@@ -226,8 +227,10 @@ def _examples(pairs: "Sequence[Pair]", architecture: "Architecture") -> "list[Ex
     examples = []
     for pair in pairs:
         image, labels = pair.read()
-        example = Example(image, labels, pair.read_supervised(), pair.axes)
+        trusted = pair.read_supervised()
         try:
+            size = pair.pixel_size
+            example = Example(image, labels, trusted, pair.axes, pixel_size=size)
             arranged = arrange(image, pair.axes, architecture)
             check_labels(labels, arranged.image.shape[1:])
             _check_supervised(example)
@@ -235,6 +238,25 @@ def _examples(pairs: "Sequence[Pair]", architecture: "Architecture") -> "list[Ex
             raise type(error)(f"{pair.image}: {error}") from error
         examples.append(example)
     return examples
+
+
+def _sized(spec: "ModelSpec", examples: "Sequence[Example]") -> "ModelSpec":
+    """Return the spec with the size of the images' pixels, if it is one and known."""
+    import numpy as np
+
+    from napari_unet.engine.zoom import zoom_for
+
+    dims, known = spec.architecture.dims, [each.pixel_size or () for each in examples]
+    if min(map(len, known)) < dims:
+        return spec
+    sizes = [size[-dims:] for size in known]
+    middle = tuple(np.median(sizes, axis=0).tolist())
+    sized = spec.model_copy(update={"pixel_size": middle})
+    try:
+        alike = not any(zoom_for(sized, size) for size in sizes)
+    except UnetError:  # so far apart that one must be wrong
+        alike = False
+    return sized if alike else spec
 
 
 def _check_supervised(example: "Example") -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet.errors import ImageError
-from napari_unet.io.images import READABLE, read_image
+from napari_unet.io.images import READABLE, pixel_size_in, read_image
+from napari_unet.pixel_sizes import sides_from, spatial_axes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +37,21 @@ class Pair:
     def axes(self) -> str | None:
         """One letter per axis of the image, if the index says it."""
         return self.facts.get("axes") or None
+
+    @property
+    def pixel_size(self) -> tuple[float, ...] | None:
+        """Sides of the image's pixels in micrometres, [Z,] Y, X, as far as known.
+
+        As the index says, else the image file (TIFF).
+
+        Raises
+        ------
+        UnetError
+            If the index says something that is no size.
+        """
+        said = self.facts.get("pixel_size") or ""
+        sides = sides_from(said, spatial_axes(self.axes or "ZYX"))
+        return sides or pixel_size_in(self.image)
 
     def read(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return image and labels.
@@ -80,8 +96,8 @@ def find_pairs(
     ----------
     folder : ``images/`` and ``masks/`` with equal stems, and ``supervised/`` for masks
         that can be trusted in places only; the same with an ``index.csv`` (columns
-        name, split, axes and others); or the layout of the 2018 Data Science Bowl, a
-        folder per image with ``images/`` and ``masks/`` in it
+        name, split, axes, pixel_size and others); or the layout of the 2018 Data
+        Science Bowl, a folder per image with ``images/`` and ``masks/`` in it
     where : keep the pairs whose index column holds one of these values
 
     Returns

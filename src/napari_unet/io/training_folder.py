@@ -20,6 +20,7 @@ from napari_unet.files import in_words, replacing_folder
 from napari_unet.io.images import READABLE
 from napari_unet.io.masks import Provenance, write_labels
 from napari_unet.io.pairs import read_index
+from napari_unet.pixel_sizes import sides_in_words, spatial_axes
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = "napari-unet training folder"
-COLUMNS = ("name", "split", "objects", "supervised_pixels", "axes")
+COLUMNS = ("name", "split", "objects", "supervised_pixels", "axes", "pixel_size")
 KINDS = ("images", "masks", "supervised")
 
 
@@ -41,6 +42,7 @@ class Part(NamedTuple):
     labels : like the image without its channels; integers, 0 is background
     supervised : bool, like labels: where they can be trusted
     axes : letters such as "ZYX", "YXC"
+    pixel_size : sides in micrometres along its last spatial axes; None: unknown
     """
 
     name: str
@@ -48,6 +50,7 @@ class Part(NamedTuple):
     labels: Any
     supervised: NDArray[np.bool_]
     axes: str
+    pixel_size: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class _Piece:
 
 def write_pairs_steps(
     folder: Path | str,
-    parts: Iterable[Part | tuple[str, Any, Any, Any, str]],
+    parts: Iterable[Part],
     *,
     dims: int = 2,
     provenance: Provenance | None = None,
@@ -106,7 +109,7 @@ def write_pairs_steps(
     """
     folder = Path(folder)
     history = _history(folder)
-    pieces = _pieces([Part(*part) for part in parts], dims)
+    pieces = _pieces(list(parts), dims)
     if not pieces:
         raise TrainingError(
             "Nothing is corrected yet, so there are no pairs to learn from: paint or "
@@ -227,7 +230,14 @@ def _write_pair(
         "objects": str(np.count_nonzero(np.unique(labels[supervised]))),
         "supervised_pixels": str(np.count_nonzero(supervised)),
         "axes": axes,
+        "pixel_size": _pixel_size(piece),
     }
+
+
+def _pixel_size(piece: _Piece) -> str:
+    """Return what is known of a pair's pixels, if it is known along all of its axes."""
+    sides, count = piece.part.pixel_size or (), spatial_axes(piece.axes)
+    return sides_in_words(sides[-count:]) if len(sides) >= count else ""
 
 
 def _write_index(path: Path, rows: dict[str, dict[str, str]]) -> None:

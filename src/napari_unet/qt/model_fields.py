@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_unet.engine.graph import GraphSpec
 from napari_unet.engine.normalize import MEASURED
-from napari_unet.pixel_sizes import in_words, positive, sides_from
+from napari_unet.pixel_sizes import positive, sides_from, sides_in_words
 from napari_unet.qt.parts import side_by_side
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ class PixelSizeField(TextField):
     def show_spec(self, spec: ModelSpec) -> None:
         """Show the sides."""
         self._dims = spec.architecture.dims
-        self.entry.setText(in_words(spec.pixel_size))
+        self.entry.setText(sides_in_words(spec.pixel_size))
 
     def understood(self, text: str) -> dict[str, Any]:
         """Read one number, or one per axis."""

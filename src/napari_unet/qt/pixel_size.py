@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_unet.pixel_sizes import NONE, in_words, sides_from, spatial_axes
+from napari_unet.pixel_sizes import NONE, sides_from, sides_in_words, spatial_axes
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -89,4 +89,4 @@ def said_of(text: str, axes: str) -> tuple[float, ...] | None:
 def shown_text(layer: Image | None, axes: str) -> str:
     """Return what is shown of a layer: a size, "none", or "" where it is unknown."""
     size = None if layer is None else pixel_size_of(layer, axes)
-    return NONE if size == () else in_words(size)
+    return NONE if size == () else sides_in_words(size)
