@@ -19,7 +19,7 @@ from napari_unet.learning import MoreParts, Part, PreviewDone, Watch, finetune_o
 from napari_unet.steps import View
 from tiny import nuclei, tiny_model
 
-QUICK = FinetuneConfig(steps=4, batch=1, crop=32, augment=False, evaluate_every=2)
+QUICK = FinetuneConfig(steps=4, batch=1, crop=32, augment="off", evaluate_every=2)
 REACH = 33.0
 ALL = (slice(0, 96), slice(0, 96))
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_unet.jobs import Job
     from napari_unet.opened import OpenImage
 
-QUICK = FinetuneConfig(steps=2, batch=1, crop=32, augment=False)
+QUICK = FinetuneConfig(steps=2, batch=1, crop=32, augment="off")
 SMALL = PredictConfig(smallest=0, tile=64)
 
 

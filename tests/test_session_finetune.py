@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.finetune import FinetuneResult
     from napari_unet.opened import OpenImage
 
-QUICK = FinetuneConfig(steps=2, batch=1, crop=32, augment=False, start="current")
+QUICK = FinetuneConfig(steps=2, batch=1, crop=32, augment="off", start="current")
 
 
 def session_of(images: int = 3, output: Any = "instances") -> Session:
@@ -97,7 +97,7 @@ def test_corrections_at_the_border_alone_can_be_learnt() -> None:
             paint(opened, (slice(row, row + 1), slice(0, 96)), 99)
         for column in (0, 95):
             paint(opened, (slice(0, 96), slice(column, column + 1)), 98)
-    assert tuned(session, augment=True).steps == 2
+    assert tuned(session, augment="mild").steps == 2
 
 
 def test_labels_that_touch_everywhere_can_be_learnt() -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_unet.steps import Compared, Preview
 
 QUICK = FinetuneConfig(
-    steps=2, batch=1, crop=32, learning_rate=1e-2, evaluate_every=1, augment=False
+    steps=2, batch=1, crop=32, learning_rate=1e-2, evaluate_every=1, augment="off"
 )
 SMALL = PredictConfig(tile=32, smallest=0)
 IMAGE, LABELS = nuclei()

@@ -153,7 +153,7 @@ def finetune_on(
     from napari_unet.recording import Recorder
 
     clock = Clock()
-    if config.augment:  # now, while the runner lets the garbage collector rest
+    if config.augment != "off":  # now, while the runner lets the garbage collector rest
         import_module("monai.transforms")
     yield
     given = [part.given() for part in parts]

@@ -24,7 +24,7 @@ from napari_unet.engine.teaching import Memory
 from napari_unet.errors import TrainingError
 from tiny import nuclei, tiny_model
 
-QUICK = FinetuneConfig(steps=3, batch=1, crop=32, evaluate_every=2, augment=False)
+QUICK = FinetuneConfig(steps=3, batch=1, crop=32, evaluate_every=2, augment="off")
 
 
 def example(objects: int = 9, size: int = 96) -> Example:
@@ -102,7 +102,7 @@ def test_the_given_model_is_unchanged_and_the_new_one_differs() -> None:
     assert not result.model.network.training
 
 
-@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("augment", ["off", "strong"])
 @pytest.mark.parametrize("output", ["instances", "foreground", "classes"])
 def test_labels_outside_the_corrections_have_no_influence(output, augment) -> None:
     given = example(4)
@@ -139,7 +139,7 @@ def test_batch_norm_learns_only_when_told() -> None:
 
 
 LONG = FinetuneConfig(
-    steps=60, batch=2, crop=32, evaluate_every=20, learning_rate=1e-2, augment=False
+    steps=60, batch=2, crop=32, evaluate_every=20, learning_rate=1e-2, augment="off"
 )
 
 
@@ -298,7 +298,7 @@ def test_few_held_out_objects_do_not_choose_between_checks(objects, kept) -> Non
 
 def test_the_same_inputs_give_the_same_weights() -> None:
     examples = [learnt(example(9)), held(example(4))]
-    config = QUICK.model_copy(update={"augment": True})
+    config = QUICK.model_copy(update={"augment": "strong"})
     one, two = (finetune(tiny_model(), examples, config=config) for _ in range(2))
     assert torch.equal(weights(one.model), weights(two.model))
 

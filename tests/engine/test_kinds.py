@@ -19,7 +19,7 @@ from napari_unet.engine.sampling import Example
 from napari_unet.engine.teaching import Memory
 from tiny import nuclei, tiny_model
 
-CONFIG = FinetuneConfig(steps=2, batch=1, crop=32, augment=False, start="current")
+CONFIG = FinetuneConfig(steps=2, batch=1, crop=32, augment="off", start="current")
 SCORES = PredictConfig(keep_scores=True, smallest=0)
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
-from napari_unet.engine.config import TrainConfig
+from napari_unet.engine.config import FinetuneConfig, TrainConfig
 from napari_unet.engine.sampling import Example, Sampler, all_planes, planes
 from napari_unet.errors import ImageError, LabelsError
 from tiny import discs, noise, nuclei, tiny_spec
@@ -21,7 +22,7 @@ CPU = torch.device("cpu")
 
 def draw(example: Example, output: str = "instances", **changes: Any) -> Batch:
     """Return one batch of crops of an example."""
-    settings = {"batch": 6, "crop": 32, "augment": False, **changes}
+    settings = {"batch": 6, "crop": 32, "augment": "off", **changes}
     dims = settings.pop("dims", 2)
     spec = tiny_spec(output, dims=dims)
     return Sampler(planes(example, spec), TrainConfig(**settings), spec).draw(CPU)
@@ -45,14 +46,34 @@ def test_unsupervised_pixels_have_weight_zero() -> None:
 def test_augmentation_keeps_image_and_targets_aligned() -> None:
     _, labels = nuclei(128)
     image = (labels > 0).astype(np.float32)
-    batch = draw(Example(image, labels), batch=16, augment=True)
+    batch = draw(Example(image, labels), batch=16, augment="mild")
     pairs = torch.stack([batch.images.flatten(), batch.targets[:, 0].flatten()])
     assert torch.corrcoef(pairs)[0, 1] > 0.9
     assert torch.corrcoef(torch.stack([pairs[0], pairs[1].roll(9)]))[0, 1] < 0.7
 
 
-@pytest.mark.parametrize("augment", [False, True])
-def test_the_same_seed_draws_the_same_batch(*, augment: bool) -> None:
+def test_strong_augmentation_varies_intensities_more() -> None:
+    image, labels = nuclei(128)
+    apart = {
+        augment: float(
+            draw(Example(image, labels), batch=48, augment=augment)
+            .images.flatten(1).mean(dim=1).std()
+        )
+        for augment in ("off", "mild", "strong")
+    }  # fmt: skip
+    assert apart["off"] < apart["mild"] < apart["strong"] / 1.3
+
+
+def test_recipes_of_older_versions_say_yes_or_no() -> None:
+    for said, meant in ((True, "mild"), (False, "off"), ("strong", "strong")):
+        config = FinetuneConfig.model_validate({"augment": said})
+        assert config.augment == meant
+    with pytest.raises(ValidationError):
+        FinetuneConfig.model_validate({"augment": "wild"})
+
+
+@pytest.mark.parametrize("augment", ["off", "mild", "strong"])
+def test_the_same_seed_draws_the_same_batch(augment: str) -> None:
     example = Example(*nuclei(96))
     one, same, other = (draw(example, augment=augment, seed=s) for s in (1, 1, 2))
     assert torch.equal(one.images, same.images)
@@ -69,8 +90,8 @@ def test_small_images_are_padded_without_supervision(shape: tuple) -> None:
     assert (batch.supervised.flatten(1).sum(dim=1) == inside).all()
 
 
-@pytest.mark.parametrize("augment", [False, True])
-def test_volumes_are_cropped_and_augmented(*, augment: bool) -> None:
+@pytest.mark.parametrize("augment", ["off", "mild", "strong"])
+def test_volumes_are_cropped_and_augmented(augment: str) -> None:
     labels = discs((20, 40, 40), 8, [(10, 20, 20)])
     batch = draw(Example(noise(labels.shape), labels), dims=3, crop=64, augment=augment)
     assert batch.images.shape == (6, 1, 16, 16, 16)
@@ -80,7 +101,7 @@ def test_volumes_are_cropped_and_augmented(*, augment: bool) -> None:
 def test_classes_stay_whole_numbers_when_augmented() -> None:
     labels = nuclei(96)[1] % 3
     batch = draw(
-        Example(noise(labels.shape), labels), "classes", augment=True, batch=16
+        Example(noise(labels.shape), labels), "classes", augment="mild", batch=16
     )
     assert set(batch.targets.unique().tolist()) <= {0.0, 1.0, 2.0}
 

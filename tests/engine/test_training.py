@@ -32,7 +32,7 @@ STATISTIC = "encoder.0.first.1.running_mean"
 
 def config(**changes: Any) -> TrainConfig:
     """Return a training of a few small steps."""
-    few = {"steps": 6, "crop": 32, "batch": 2, "augment": False, "evaluate_every": 2}
+    few = {"steps": 6, "crop": 32, "batch": 2, "augment": "off", "evaluate_every": 2}
     return TrainConfig(**{**few, **changes})
 
 

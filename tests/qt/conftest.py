@@ -42,7 +42,7 @@ def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from tiny import nuclei, tiny_model
 
     folder = tmp_path_factory.mktemp("checkpoints")
-    config = FinetuneConfig(steps=60, learning_rate=1e-2, crop=64, augment=False)
+    config = FinetuneConfig(steps=60, learning_rate=1e-2, crop=64, augment="off")
     kinds: tuple[Any, ...] = ("instances", "classes")
     models = {kind: tiny_model(kind) for kind in kinds}
     examples = [Example(*nuclei(), axes="YX")]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LONG = 100_000
 QUICK = FinetuneConfig(
-    steps=2, batch=1, crop=32, augment=False, evaluate_every=2, learning_rate=1e-6,
+    steps=2, batch=1, crop=32, augment="off", evaluate_every=2, learning_rate=1e-6,
     start="current", teacher=0.0,
 )  # fmt: skip
 LEARNS = QUICK.model_copy(

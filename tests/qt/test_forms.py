@@ -67,7 +67,7 @@ def test_what_was_set_comes_back(config: Frozen, qtbot) -> None:
         held_out=st.floats(0, 0.5),
         loss=st.sampled_from(["dice", "cross-entropy", "dice+cross-entropy"]),
         patience=st.none() | st.integers(1, 1000),
-        augment=st.booleans(),
+        augment=st.sampled_from(["off", "mild", "strong"]),
     )
 )
 def test_random_settings_come_back(qtbot, config: FinetuneConfig) -> None:

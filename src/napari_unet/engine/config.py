@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 LossName = Literal["dice", "cross-entropy", "dice+cross-entropy"]
 Start = Literal["auto", "current", "base", "scratch"]
+Augment = Literal["off", "mild", "strong"]
+AUGMENTED = (
+    "Rotate, flip, scale, bend and re-light the crops at random; strong: brightness, "
+    "contrast, gamma and noise vary more, so that other images of the kind are known"
+)
 
 
 class Frozen(BaseModel):
@@ -104,10 +109,7 @@ class LearningConfig(Frozen):
         "dice+cross-entropy", title="Loss",
         description="What training makes small: Dice, cross-entropy, or both",
     )  # fmt: skip
-    augment: bool = Field(
-        True, title="Augment",
-        description="Rotate, flip, scale, bend and re-light the crops at random",
-    )  # fmt: skip
+    augment: Augment = Field("mild", title="Augment", description=AUGMENTED)
     evaluate_every: int = Field(
         50, ge=1, title="Check every",
         description="Steps between two checks on held-out data",
@@ -117,6 +119,12 @@ class LearningConfig(Frozen):
         description="Stop after so many checks without gain; empty: never early",
     )  # fmt: skip
     seed: int = Field(0, ge=0, title="Seed", description="Start of the random numbers")
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _as_it_was(cls, given: object) -> object:
+        """Take yes and no, as recipes of older versions say it."""
+        return {True: "mild", False: "off"}[given] if isinstance(given, bool) else given
 
 
 class TrainConfig(LearningConfig):
@@ -138,6 +146,7 @@ class FinetuneConfig(LearningConfig):
         128, ge=32, le=1024, title="Crop",
         description="Side of a training crop in pixels",
     )  # fmt: skip
+    augment: Augment = Field("strong", title="Augment", description=AUGMENTED)
     start: Start = Field(
         "auto", title="Start from",
         description="The weights where learning starts: the version in use, the model "

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from napari_unet.engine.zoom import Zoom
 
 CENTRES = 100_000  # supervised pixels kept as possible centres of crops, per plane
+# Re-lighting: share by which contrast varies, offset, how often that, noise.
+MILD = 0.3, 0.1, 0.3, 0.05
+STRONG = 0.4, 0.25, 0.5, 0.1
 HARDER = 3.0  # how much oftener a pixel that was all wrong is drawn
 
 
@@ -227,9 +230,10 @@ class Sampler:
         # two cells at least: an instance norm of the coarsest level needs them
         self.crop = max(round(side / stride), 2) * stride
         discrete = not spec.gives_objects
+        strong = config.augment == "strong"
         self.augment = (
-            augmentation(dims, config.seed, discrete=discrete)
-            if config.augment
+            augmentation(dims, config.seed, discrete=discrete, strong=strong)
+            if config.augment != "off"
             else None
         )
         self.use(training)
@@ -321,10 +325,11 @@ def _fill(array: NDArray[np.float32], side: int, mode: str) -> NDArray[np.float3
     return np.pad(array, [(0, 0), *missing])
 
 
-def augmentation(dims: int, seed: int, *, discrete: bool) -> Compose:
+def augmentation(dims: int, seed: int, *, discrete: bool, strong: bool) -> Compose:
     """Return random rotation, scaling, bending, flips and re-lighting of a crop.
 
-    ``discrete`` targets are class numbers, which must not be interpolated.
+    ``discrete`` targets are class numbers, which must not be interpolated; ``strong``
+    is of the re-lighting.
     """
     from monai import transforms as mt
 
@@ -349,19 +354,18 @@ def augmentation(dims: int, seed: int, *, discrete: bool) -> Compose:
     ]
     axes = (dims - 2, dims - 1)
     turn = mt.RandRotate90d(keys, prob=0.5, spatial_axes=axes, allow_missing_keys=True)
+    factors, offsets, often, std = STRONG if strong else MILD
     light = [
-        mt.RandScaleIntensityd("image", factors=0.3, prob=0.5),
-        mt.RandShiftIntensityd("image", offsets=0.1, prob=0.3),
+        mt.RandScaleIntensityd("image", factors=factors, prob=0.5),
+        mt.RandShiftIntensityd("image", offsets=offsets, prob=often),
         mt.RandGaussianSmoothd(
-            "image",
-            sigma_x=(0.3, 1.5),
-            sigma_y=(0.3, 1.5),
-            sigma_z=(0.3, 1.0),
+            "image", sigma_x=(0.3, 1.5), sigma_y=(0.3, 1.5), sigma_z=(0.3, 1.0),
             prob=0.2,
         ),
-        mt.RandGaussianNoised("image", std=0.05, prob=0.3),
-    ]
-    chain = mt.Compose([*flips, turn, bend, *light])
+        mt.RandGaussianNoised("image", std=std, prob=0.3),
+    ]  # fmt: skip
+    gamma = mt.RandAdjustContrastd("image", gamma=(0.5, 2.0), prob=0.4)
+    chain = mt.Compose([*flips, turn, bend, *([gamma] if strong else []), *light])
     chain.set_random_state(seed)
     return chain
 
