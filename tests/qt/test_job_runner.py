@@ -12,7 +12,13 @@ from napari.utils.notifications import notification_manager
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 
-from napari_unet.engine.config import EpochDone, PartDone, StepDone, TileDone
+from napari_unet.engine.config import (
+    BlockDone,
+    EpochDone,
+    PartDone,
+    StepDone,
+    TileDone,
+)
 from napari_unet.errors import Interrupted, UnetError
 from napari_unet.jobs import Job
 from napari_unet.qt.job_runner import SOON_DONE, JobRunner, JobWorker
@@ -296,6 +302,19 @@ def test_what_comes_after_the_window_was_closed_is_dropped(qtbot) -> None:
     qtbot.waitUntil(lambda: not isalive(runner))
     runner._on_yielded(worker, TileDone(1, 2))
     assert bar.n == 0
+    bar.close()
+
+
+def test_a_bar_starts_anew_where_something_else_is_counted(qtbot) -> None:
+    runner, worker = JobRunner(), JobWorker(Job("large", iter(()), 3, lambda _: None))
+    worker.bar = bar = progress(total=3)
+    for event in (TileDone(1, 3), TileDone(3, 3), BlockDone(1, 4)):
+        runner._on_yielded(worker, event)
+    assert (bar.n, bar.total) == (1, 4)
+    bar.refresh()
+    assert "1/4" in str(bar)
+    runner._on_yielded(worker, BlockDone(4, 4))
+    assert "4/4" in str(bar)
     bar.close()
 
 

@@ -282,6 +282,8 @@ class JobRunner(QObject):
         job, bar = worker.job, worker.bar
         if bar is not None and isinstance(event, COUNTED):
             done, total = fraction_of(event)
+            if done < bar.n:  # something else is counted from now on
+                bar.reset(total)
             bar.total = total
             bar.update(done - bar.n)
         if isinstance(event, PartDone) and job.take is not None:
