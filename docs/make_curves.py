@@ -28,7 +28,10 @@ COLORS = {
     "plain": "#cc79a7",
     "scratch": "#009e73",
 }
-WORDS = {"ours": "places from Next", "random": "places by chance"}
+WORDS = {
+    "ours": "places from Next", "random": "places by chance",
+    "scratch": "the same from random weights",
+}  # fmt: skip
 SIZE = (640, 400)  # pixels
 SHADE = 40  # of 255, opacity of an interval
 
