@@ -29,7 +29,7 @@ from napari_unet.engine.config import (
 )
 from napari_unet.errors import Interrupted, UnetError
 from napari_unet.learning import PreviewDone
-from napari_unet.qt.bars import show_bar
+from napari_unet.qt.bars import close_bars, show_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +77,7 @@ def _end_all() -> None:
         WorkerBase.await_workers(LONGEST_END)
     except RuntimeError:
         log.warning("a job did not end in time")
+    close_bars()
 
 
 class JobWorker(WorkerBase):
