@@ -645,7 +645,9 @@ def test_a_new_network_knows_the_size_of_pixels_that_it_learnt_from(
         lines[number] = lines[number].removesuffix("0.5") + size_of
     index.write_text("\n".join(lines))
     out = tmp_path / "new.safetensors"
-    answer(capsys, "train", corrected, "-o", out, *QUICK)
+    assert main(["train", str(corrected), "-o", str(out), *QUICK]) == 0
+    said = capsys.readouterr().out
+    assert ("pixel size 0.51 um, that of the images" in said) == bool(size)
     assert answer(capsys, "info", out)["pixel_size"] == size
 
 
@@ -657,6 +659,7 @@ def test_fine_tuning_sees_pairs_in_pixels_of_the_model(
     answer(capsys, *ask, "--set=pixel_size=[1,1]")
     sentence = refused(capsys, *ask, "--overwrite", far)
     assert "The image's pixels measure 0.5 x 0.5 um, the model's 20 x 20 um" in sentence
+    assert "movie-t0000.tif: " in sentence
 
 
 def test_a_supervised_mask_of_another_shape_is_named(

@@ -34,13 +34,14 @@ from napari_unet.cli.options import (
 from napari_unet.cli.output import Output, percentages, speaking
 from napari_unet.engine.config import FinetuneConfig, LearningConfig, TrainConfig
 from napari_unet.errors import LabelsError, UnetError
+from napari_unet.pixel_sizes import sides_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_unet.engine.model import Model
     from napari_unet.engine.sampling import Example
-    from napari_unet.engine.spec import Architecture, ModelSpec
+    from napari_unet.engine.spec import ModelSpec
     from napari_unet.engine.training import Fitted
     from napari_unet.io.pairs import Pair
 
@@ -87,7 +88,7 @@ def train(
         spec = _new_spec(arch, dims, name or out.stem)
         _check_share(val)
         _check_output(out, overwrite)
-        learnt, held = _parted(_pairs(data, asked), val, seed, spec.architecture)
+        learnt, held = _parted(_pairs(data, asked), val, seed, spec)
         spec = _sized(spec, [*learnt, *held])
         began = time.perf_counter()
         fitted = _fit(spec, learnt, held, config, device, output)
@@ -100,7 +101,7 @@ def train(
         model = _signed(fitted.model, data, recipe, facts)
         _save(model, out)
         output.result(
-            "\n".join(filter(None, [f"{out}: {facts['held_out']}", fitted.remark])),
+            "\n".join([f"{out}: {facts['held_out']}", *_remarks(fitted)]),
             {
                 "checkpoint": str(out), "name": spec.name, "learnt_from": len(learnt),
                 "held_out": len(held), "measures": measured, "remark": fitted.remark,
@@ -150,7 +151,7 @@ def finetune(
         model = load_model(
             checkpoint, device=device, trust=trust, overrides=changes(altered)
         )
-        examples = _examples(pairs, model.spec.architecture)
+        examples = _examples(pairs, model.spec)
         known = Knowledge(model, memory=memory_of(checkpoint))
         work = finetune_steps(model, examples, config, known)
         done = output.follow(work, "fine-tuning")
@@ -205,24 +206,25 @@ def _pairs(data: Path, asked: "Mapping[str, tuple[str, ...]]") -> "list[Pair]":
 
 
 def _parted(
-    pairs: "Sequence[Pair]", val: float, seed: int, architecture: "Architecture"
+    pairs: "Sequence[Pair]", val: float, seed: int, spec: "ModelSpec"
 ) -> "tuple[list[Example], list[Example]]":
     """Return what to learn from and what to check with, at least one image."""
     import numpy as np
 
     order = np.random.default_rng(seed).permutation(len(pairs))
     held = set(order[: max(1, round(val * len(pairs)))].tolist())
-    examples = _examples(pairs, architecture)
+    examples = _examples(pairs, spec)
     return (
         [e for i, e in enumerate(examples) if i not in held],
         [e for i, e in enumerate(examples) if i in held],
     )
 
 
-def _examples(pairs: "Sequence[Pair]", architecture: "Architecture") -> "list[Example]":
+def _examples(pairs: "Sequence[Pair]", spec: "ModelSpec") -> "list[Example]":
     """Read pairs; one that does not fit is named before any training starts."""
     from napari_unet.engine.axes import arrange, check_labels
     from napari_unet.engine.sampling import Example
+    from napari_unet.engine.zoom import zoom_for
 
     examples = []
     for pair in pairs:
@@ -231,7 +233,8 @@ def _examples(pairs: "Sequence[Pair]", architecture: "Architecture") -> "list[Ex
         try:
             size = pair.pixel_size
             example = Example(image, labels, trusted, pair.axes, pixel_size=size)
-            arranged = arrange(image, pair.axes, architecture)
+            zoom_for(spec, size)
+            arranged = arrange(image, pair.axes, spec.architecture)
             check_labels(labels, arranged.image.shape[1:])
             _check_supervised(example)
         except UnetError as error:
@@ -257,6 +260,13 @@ def _sized(spec: "ModelSpec", examples: "Sequence[Example]") -> "ModelSpec":
     except UnetError:  # so far apart that one must be wrong
         alike = False
     return sized if alike else spec
+
+
+def _remarks(fitted: "Fitted") -> list[str]:
+    """Return what is to be said of a new network beside its measures."""
+    sides = sides_in_words(fitted.model.spec.pixel_size)
+    size = f"pixel size {sides} um, that of the images" if sides else ""
+    return [each for each in (size, fitted.remark) if each]
 
 
 def _check_supervised(example: "Example") -> None:

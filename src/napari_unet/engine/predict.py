@@ -132,13 +132,11 @@ def predict_steps(
     ----------
     model, image, axes, config, pixel_size, partners : as for ``predict``
     region : slices over the image's axes without channels; None: everything. Statistics
-        are always those of the whole image, and what lies around the region is read,
-        so that its scores are those of the whole image.
-    counted : bool, of the region's shape, where the summary counts objects; None: in
-        all of it
-    parts : whether to yield what can be shown meanwhile: planes of a stack that are
-        done, and parts of large planes, of several looks those of the first; large
-        volumes, and large planes of networks that measure all they see, have none
+        and scores are always those of the whole image: what lies around it is read too
+    counted : bool, of the region's shape: where objects are counted; None: in all of it
+    parts : whether to yield what can be shown meanwhile: small planes of a stack, and
+        parts of large ones, as the first look has them; large volumes, and large planes
+        of networks that measure all they see, have none
     near : where to begin, like ``region``
 
     Yields
@@ -155,8 +153,7 @@ def predict_steps(
     UnetError
         As ``predict``.
     """
-    config = config or PredictConfig()
-    began = time.perf_counter()
+    began, config = time.perf_counter(), config or PredictConfig()
     models = Ensemble((model, *partners), image, axes, config, pixel_size)
     dims = model.spec.architecture.dims
     window = _window(models.shape, region)
@@ -168,13 +165,12 @@ def predict_steps(
     for index in planes:
         looks = models.looks(inner, spread=found.apart is not None)
         steps = models.look(index, inner, looks, near and near[-dims:])
-        if parts and models.shows_parts and not small:
+        if parts and not small:
             steps = _with_parts(steps, models, index, inner)
         yield from steps
-        place = tuple(i - s.start for i, s in zip(index, stack, strict=True))
-        yield from found.take(place, looks)
+        yield from found.take(index, looks)
         if parts and small:
-            yield found.part(place, models.done)
+            yield found.part(index, models.done)
     return found.prediction(counted, began)
 
 
@@ -208,8 +204,9 @@ class _Found:
         spread = config.uncertainty and models.looks_often
         self.apart = np.zeros(shape, np.float32) if spread else None
 
-    def take(self, place: tuple[int, ...], looks: Looks) -> Numbering[None]:
-        """Take what was seen of a plane, at a place in the stack."""
+    def take(self, index: tuple[int, ...], looks: Looks) -> Numbering[None]:
+        """Take what was seen of a plane of the image."""
+        place = self._place(index)
         spec, config, scores = self._models.spec, self._models.config, looks.mean()
         at: tuple[Any, ...] = (*place, ...)
         self._highest = yield from _number(
@@ -222,12 +219,15 @@ class _Found:
         if self.apart is not None:
             self.apart[at] = looks.spread()
 
-    def part(self, place: tuple[int, ...], done: TileDone) -> PartDone:
-        """Return what can be shown of a plane that was taken."""
-        at = tuple(slice(i, i + 1) for i in place)
-        stack, inner = self._window[: len(place)], self._window[len(place) :]
-        region = (*_moved(at, stack), *inner)
-        return PartDone(done.done, done.total, self._labels[at].copy(), region, region)
+    def part(self, index: tuple[int, ...], done: TileDone) -> PartDone:
+        """Return a plane that was taken, to be shown."""
+        region = (*_at(index), *self._window[len(index) :])
+        labels = self._labels[_at(self._place(index))].copy()
+        return PartDone(done.done, done.total, labels, region, region)
+
+    def _place(self, index: tuple[int, ...]) -> tuple[int, ...]:
+        """Return where a plane of the image lies in what is found."""
+        return tuple(i - s.start for i, s in zip(index, self._window, strict=False))
 
     def prediction(self, counted: NDArray[np.bool_] | None, began: float) -> Prediction:
         """Return all that was found; see ``predict_steps``."""
@@ -245,7 +245,7 @@ def _with_parts(
     steps: Iterable[TileDone], models: Ensemble, index: tuple[int, ...], corner: Slices
 ) -> Generator[TileDone, None, None]:
     """Yield what is done of a plane, and the labels of parts as they are computed."""
-    stack = tuple(slice(i, i + 1) for i in index)
+    stack = _at(index)
     growing = Growing(corner[0].stop - corner[0].start)
     event = TileDone(0, 0)
 
@@ -261,8 +261,13 @@ def _with_parts(
 
     for event in steps:
         yield event
-        if models.first_look:
+        if models.shows_parts and models.first_look:
             yield from shown(growing.add(models.latest))
+
+
+def _at(index: tuple[int, ...]) -> Slices:
+    """Return slices that hold nothing but an index."""
+    return tuple(slice(i, i + 1) for i in index)
 
 
 def _moved(part: Slices, corner: Slices) -> Slices:

@@ -102,8 +102,7 @@ class ImageEntry(Stored):
     scale, translate : of its layer
     pixel_size : as for ``predict``
     generation : of its base and journal
-    based : whether there is a base; without one, all was 0
-    stored : whether the image itself is kept
+    based, stored : whether there is a base (else all was 0); the image itself
     seconds, strokes, roles : of work by hand; of corrected places, if any were given
     visits, predicted : see ``Visits``; the oldest first
     """

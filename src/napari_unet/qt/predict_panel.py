@@ -54,8 +54,8 @@ LUMINANCE = "all"
 SMALL_PART = 0.3  # of everything; so much in view is predicted first
 READY = "Ready to predict."
 PARTLY = (
-    "Cancelled: what was predicted by then stays, objects may be cut where its parts "
-    "met; Undo takes it back."
+    "Cancelled: what was predicted by then stays; objects may be cut where its parts "
+    "met, and of several looks it may be the first alone. Undo takes it back."
 )
 
 
