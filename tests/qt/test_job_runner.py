@@ -21,7 +21,7 @@ from napari_unet.engine.config import (
 )
 from napari_unet.errors import Interrupted, UnetError
 from napari_unet.jobs import Job
-from napari_unet.qt.job_runner import SOON_DONE, JobRunner, JobWorker
+from napari_unet.qt.job_runner import SHORTEST_PAUSE, SOON_DONE, JobRunner, JobWorker
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -282,6 +282,21 @@ def test_every_check_is_told(watched: Watched) -> None:
     watched.runner.run(job(checks()))
     watched.wait()
     assert sum(isinstance(event, EpochDone) for event in watched.events) == 5
+
+
+def test_many_checks_do_not_silence_the_steps_between_them(watched: Watched) -> None:
+    def often() -> Generator[Any, None, None]:
+        until, step = time.monotonic() + 8 * SHORTEST_PAUSE, 0
+        while time.monotonic() < until:
+            step += 1
+            yield StepDone(step, 10_000, 0.5)
+            yield EpochDone(step, 10_000, 0.5, True)
+            time.sleep(SHORTEST_PAUSE / 8)
+
+    watched.runner.run(job(often()))
+    watched.wait()
+    told = [event for event in watched.events if isinstance(event, StepDone)]
+    assert 3 <= len(told) <= 9
 
 
 def test_cancel_all_ends_both_lanes_and_forgets_what_waits(watched: Watched) -> None:

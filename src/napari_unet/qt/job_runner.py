@@ -165,8 +165,11 @@ class JobWorker(WorkerBase):
             gc.enable()
 
     def _report(self, event: Any) -> None:
+        if isinstance(event, KEPT):  # however many: the others keep their turn
+            self.yielded.emit(event)
+            return
         now = time.monotonic()
-        if now - self._reported >= SHORTEST_PAUSE or isinstance(event, KEPT):
+        if now - self._reported >= SHORTEST_PAUSE:
             self._reported = now
             self.yielded.emit(event)
 
