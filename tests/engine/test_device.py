@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
+from napari_unet.engine import device
 from napari_unet.engine.device import (
     choose_device,
     choose_dtype,
@@ -57,7 +60,22 @@ def test_a_processor_that_emulates_bfloat16_computes_in_float32(
     emulates = {"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: emulates)
     assert choose_dtype("auto", CPU) is torch.float32
-    monkeypatch.setattr(
-        torch.cpu, "get_capabilities", lambda: {**emulates, "avx512_bf16": True}
-    )
-    assert choose_dtype("auto", CPU) is torch.bfloat16
+
+
+@pytest.mark.parametrize("slower", [torch.float32, torch.bfloat16])
+def test_a_processor_with_bfloat16_takes_what_it_computes_faster(
+    monkeypatch: pytest.MonkeyPatch, slower: torch.dtype
+) -> None:
+    computes = {"architecture": "x86_64", "avx512_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: computes)
+    state = torch.random.get_rng_state()
+
+    def slow(x: torch.Tensor, *_: object, padding: int) -> None:
+        time.sleep(0.02 * padding if x.dtype is slower else 0.0)
+
+    monkeypatch.setattr("torch.nn.functional.conv2d", slow)
+    device._bfloat16_gains.cache_clear()
+    faster = {torch.float32, torch.bfloat16} - {slower}
+    assert {choose_dtype("auto", CPU)} == faster
+    assert torch.equal(state, torch.random.get_rng_state())
+    device._bfloat16_gains.cache_clear()
