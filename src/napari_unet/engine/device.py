@@ -101,9 +101,9 @@ def _bfloat16_gains(threads: int) -> bool:
     with torch.inference_mode():
         for _ in range(TRIALS):
             for dtype, shortest in seconds.items():
-                layout = {"dtype": dtype, "memory_format": torch.channels_last}
-                x = torch.zeros(1, 32, 128, 128).to(**layout)
-                weight = torch.zeros(32, 32, 3, 3).to(**layout)
+                x = torch.zeros(1, 32, 128, 128, dtype=dtype)
+                x = x.to(memory_format=torch.channels_last)
+                weight = torch.zeros(32, 32, 3, 3, dtype=dtype)
                 began = time.perf_counter()
                 functional.conv2d(x, weight, padding=1)
                 seconds[dtype] = min(shortest, time.perf_counter() - began)
