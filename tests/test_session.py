@@ -501,7 +501,7 @@ def test_painting_on_and_on_does_not_keep_a_prediction_away() -> None:
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let small images count as large ones."""
     monkeypatch.setattr(session_module, "SOON", 1000)
-    monkeypatch.setattr(parts_module, "ROWS", 32)
+    monkeypatch.setattr(parts_module, "ROWS", {2: 32})
 
 
 def large(session: Session) -> OpenImage:

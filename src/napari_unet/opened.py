@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from napari_unet.engine.report import Report
     from napari_unet.engine.spec import ModelSpec
 
-# pixels of the model predicted around a region, so that objects at its edge are whole;
-# and of the image, at most
-CONTEXT, MOST_CONTEXT = 64, 512
+# pixels of the model predicted around a region, so that objects at its edge are whole,
+# by the axes that it sees at once; and of the image, at most
+CONTEXT, MOST_CONTEXT = {2: 64, 3: 24}, 512
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def with_context(
     flat = len(shape) - dims
     wide = list(region)
     for axis, factor in enumerate(factors, start=flat):
-        margin = min(round(CONTEXT / factor), MOST_CONTEXT) // (2 if soon else 1)
+        margin = min(round(CONTEXT[dims] / factor), MOST_CONTEXT) // (2 if soon else 1)
         start, stop = region[axis].start - margin, region[axis].stop + margin
         wide[axis] = slice(max(start, 0), min(stop, shape[axis]))
     return tuple(wide)

@@ -20,7 +20,8 @@ CONFIG = PredictConfig(precision="float32", tile=32, smallest=1)
 
 @pytest.fixture(autouse=True)
 def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts_module, "ROWS", 40)
+    monkeypatch.setattr(parts_module, "ROWS", {2: 40, 3: 4})
+    monkeypatch.setattr(parts_module, "SIDE", {2: 2**31, 3: 20})
     monkeypatch.setattr(predict_module, "SMALL", 64 * 64)
 
 
@@ -118,8 +119,29 @@ def test_of_several_looks_the_first_is_shown() -> None:
         np.testing.assert_array_equal(one.labels, other.labels)
 
 
-def test_a_large_volume_has_no_parts() -> None:
-    assert shown(noise((40, 48, 48)), tiny_model(dims=3))[0] == []
+@pytest.mark.parametrize("stack", [(), (2,)])
+def test_the_parts_of_large_volumes_are_small(stack: tuple[int, ...]) -> None:
+    image, model = noise((*stack, 40, 48, 36)), tiny_model(dims=3)
+    found, result = shown(image, model, near=(slice(0, 1),) * len(stack) + LAST_COLUMN)
+    seen = np.zeros(image.shape, int)
+    for part in found:
+        seen[part.region] += 1
+        depth, context = (part.region[-3], part.window[-3])
+        assert depth.stop - depth.start < 8
+        assert depth.start - context.start <= 8
+        for side, around in zip(part.region[-2:], part.window[-2:], strict=True):
+            assert 4 <= side.stop - side.start <= 20
+            assert 0 <= side.start - around.start <= 8
+            assert 0 <= around.stop - side.stop <= 8
+        shape = tuple(s.stop - s.start for s in part.window)
+        assert part.labels.shape == shape
+        alike = (part.labels > 0) == (result.labels[part.window] > 0)
+        assert alike.mean() > 0.95  # holes that end where a part does are not filled
+    assert (seen == 1).all()
+    assert found[0].region[-1].stop == image.shape[-1]
+
+
+LAST_COLUMN = (slice(0, 1), slice(0, 32), slice(32, 36))
 
 
 def test_a_network_that_measures_all_it_sees_has_no_parts(
@@ -132,7 +154,7 @@ def test_a_network_that_measures_all_it_sees_has_no_parts(
 
 
 def test_growing_sees_what_is_above_in_the_same_column() -> None:
-    growing = Growing(90)
+    growing = Growing((90, 27))
     tiles = [
         (slice(r, r + 20), slice(c, c + 9)) for c in (0, 9) for r in range(0, 80, 20)
     ]

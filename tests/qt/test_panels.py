@@ -397,7 +397,7 @@ def test_a_cancelled_large_prediction_says_what_stays(
     from napari_unet.engine import parts
 
     monkeypatch.setattr(session, "SOON", 1000)
-    monkeypatch.setattr(parts, "ROWS", 16)
+    monkeypatch.setattr(parts, "ROWS", {2: 16})
     one = ready(hands, tiny_files, np.tile(GREY, (20, 12)))
     one.find("model.tile", QWidget).setValue(16)
     one.press("predict.run")

@@ -79,7 +79,7 @@ class Ensemble:
     @property
     def shows_parts(self) -> bool:
         """Whether a tile of a plane can be shown once the first look has seen it."""
-        return self.spec.architecture.dims == 2 and self._runners[0].shows
+        return self._runners[0].shows
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
-"""What can be shown of a large plane while the rest of it is computed. No torch."""
+"""What can be shown of a large plane or volume while the rest is computed. No torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,17 +11,20 @@ if TYPE_CHECKING:
 
     from napari_unet.engine.tiles import Slices, Tile
 
-ROWS = 96  # pixels that a part has along the first axis, at least
-CONTEXT = 64  # pixels above it in which its objects are seen
+# By the axes of what is computed. Objects in volumes reach far into all directions, and
+# parts are merged with all of them, so parts of volumes are small.
+ROWS = {2: 96, 3: 16}  # pixels that a part has along the first axis, at least
+SIDE = {2: 2**31, 3: 64}  # pixels that it has along others, at most
+CONTEXT = {2: 64, 3: 8}  # pixels around it, where computed, in which objects are seen
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a plane that is computed, in pixels of what was asked for.
+    """A part that is computed, in pixels of what was asked for.
 
     Attributes
     ----------
-    window : the part, and what is computed above it
+    window : the part, and what is computed around it
     region : the part
     """
 
@@ -29,15 +33,17 @@ class Part:
 
 
 class Growing:
-    """Puts tiles together that lie below each other, until they are worth showing.
+    """Puts tiles together that follow each other, until they are worth showing.
 
     Parameters
     ----------
-    height : of what was asked for, in pixels of the first axis
+    sides : of what was asked for, in pixels
     """
 
-    def __init__(self, height: int) -> None:
-        self._height = height
+    def __init__(self, sides: tuple[int, ...]) -> None:
+        self._end = sides[0]
+        dims = len(sides)
+        self._least, self._side, self._context = ROWS[dims], SIDE[dims], CONTEXT[dims]
         self._top = 0  # of the column
         self._rows = slice(0, 0)
         self._columns: Slices = ()
@@ -51,16 +57,33 @@ class Growing:
             self._columns, self._rows = tile[1:], tile[0]
             self._top = tile[0].start
         rows = self._rows = slice(self._rows.start, tile[0].stop)
-        if rows.stop - rows.start >= ROWS or rows.stop >= self._height:
+        if rows.stop - rows.start >= self._least or rows.stop >= self._end:
             yield from self._rest()
 
     def _rest(self) -> Iterator[Part]:
         """Yield what is left to be shown."""
         rows = self._rows
-        if rows.start < rows.stop:
-            above = slice(max(rows.start - CONTEXT, self._top), rows.stop)
-            yield Part((above, *self._columns), (rows, *self._columns))
+        for part in _pieces(rows, (rows.stop - rows.start) // self._least):
+            seen = slice(max(part.start - self._context, self._top), part.stop)
+            sides = (
+                _pieces(side, -(-(side.stop - side.start) // self._side))
+                for side in self._columns
+            )
+            for others in product(*sides):
+                around = (
+                    slice(max(s.start - self._context, side.start),
+                          min(s.stop + self._context, side.stop))
+                    for s, side in zip(others, self._columns, strict=True)
+                )  # fmt: skip
+                yield Part((seen, *around), (part, *others))
         self._rows = slice(rows.stop, rows.stop)
+
+
+def _pieces(part: slice, many: int) -> list[slice]:
+    """Return slices of about the same length; one at least, if there is anything."""
+    length, many = part.stop - part.start, max(many, 1)
+    ends = [part.start + length * number // many for number in range(many + 1)]
+    return [slice(*pair) for pair in pairwise(ends) if pair[0] < pair[1]]
 
 
 def nearest_first(tiles: Sequence[Tile], near: Slices | None) -> list[Tile]:

@@ -135,8 +135,8 @@ def predict_steps(
         and scores are always those of the whole image: what lies around it is read too
     counted : bool, of the region's shape: where objects are counted; None: in all of it
     parts : whether to yield what can be shown meanwhile: small planes of a stack, and
-        parts of large ones, as the first look has them; large volumes, and large planes
-        of networks that measure all they see, have none
+        parts of large ones and of volumes, as the first look has them; large ones of
+        networks that measure all they see have none
     near : where to begin, like ``region``
 
     Yields
@@ -246,7 +246,7 @@ def _with_parts(
 ) -> Generator[TileDone, None, None]:
     """Yield what is done of a plane, and the labels of parts as they are computed."""
     stack = _at(index)
-    growing = Growing(corner[0].stop - corner[0].start)
+    growing = Growing(tuple(part.stop - part.start for part in corner))
     event = TileDone(0, 0)
 
     def shown(parts: Iterable[Part]) -> Generator[PartDone, None, None]:
