@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_unet.engine.metrics import count, evaluate, measures, mostly, pooled
+from napari_unet.engine.metrics import (
+    count,
+    count_trusted,
+    evaluate,
+    measures,
+    mostly,
+    pooled,
+)
 from napari_unet.errors import LabelsError
 
 TRUTH = np.array([[1, 1, 1, 1, 0, 2, 2, 2, 2, 0]])
@@ -75,3 +82,37 @@ def test_only_objects_mostly_in_trusted_pixels_count() -> None:
     trusted = np.array([[True, True, False, False, False, False, True]])
     np.testing.assert_array_equal(mostly(labels, trusted), [[1, 1, 1, 0, 0, 0, 0]])
     assert mostly(labels, np.ones_like(trusted)) is labels
+
+
+def square(low: int, high: int, *, number: int = 1) -> np.ndarray:
+    labels = np.zeros((40, 40), np.int32)
+    labels[low:high, low:high] = number
+    return labels
+
+
+def test_an_outline_that_was_accepted_need_not_be_drawn_as_exactly() -> None:
+    truth, everywhere = square(10, 22), np.ones((40, 40), bool)
+    for drawn in (square(10, 22), square(11, 21), square(9, 23)):  # IoU 1, .69, .73
+        found = count_trusted(drawn, truth, everywhere, everywhere)
+        assert measures(found) == dict.fromkeys(measures(found), 1.0)
+    exact = count_trusted(square(11, 21), truth, everywhere, np.zeros((40, 40), bool))
+    assert exact == count_trusted(square(11, 21), truth, everywhere)
+    assert measures(exact)["ap75"] == 0
+    assert measures(exact)["dice"] < 0.9
+
+
+def test_what_was_accepted_and_is_missed_or_too_much_still_counts() -> None:
+    truth, everywhere = square(10, 22), np.ones((40, 40), bool)
+    missed = measures(count_trusted(truth * 0, truth, everywhere, everywhere))
+    assert missed["dice"] == missed["ap50"] == missed["ap75"] == 0
+    more = count_trusted(
+        truth + square(25, 35, number=2), truth, everywhere, everywhere
+    )
+    assert more["predicted"] == 2
+    assert measures(more)["dice"] < 0.8
+    half = measures(count_trusted(square(10, 17), truth, everywhere, everywhere))
+    assert half["ap75"] == half["ap50"] == 0
+    edited = square(10, 22) > 0  # an object painted in what was accepted
+    drawn = count_trusted(square(11, 21), truth, everywhere, everywhere & ~edited)
+    assert measures(drawn)["ap75"] == 0
+    assert measures(drawn)["dice"] < 0.9

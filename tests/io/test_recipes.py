@@ -7,6 +7,7 @@ import json
 import tracemalloc
 import zlib
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,15 +100,20 @@ def little_memory() -> Iterator[None]:
 @pytest.mark.parametrize("objects", [True, False])
 def test_what_is_supervised_comes_back_and_nothing_else(objects: bool) -> None:
     given = example(600)
+    assert given.supervised is not None
+    right = given.supervised.copy()
+    right[:, ::2] = False
+    given = replace(given, accepted=right)
     packed = dict(blocks_of(given, objects=objects))
     assert set(packed) == {(0, 0)}
     noted = TaughtImage(name="n", fingerprint="", axes="YX", shape=given.labels.shape)
     taught = Taught(image=0, blocks=tuple((k, n) for n, k in enumerate(packed)))
     found = example_of(taught, noted, list(packed.values()), given.image)
-    assert given.supervised is not None
     assert found.supervised is not None
     np.testing.assert_array_equal(found.supervised, given.supervised)
     np.testing.assert_array_equal(found.held_out, given.held_out)
+    np.testing.assert_array_equal(found.accepted, right)
+    assert right.any()
     wanted = given.supervised
     if objects:
         wanted = wanted | members(given.labels, given.labels[wanted])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from napari_unet.engine.axes import check_labels
 from napari_unet.errors import LabelsError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Counts = dict[str, int]
+OUTLINE = 2  # pixels by which outlines that look right may differ
 
 
 def count(predicted: NDArray[Any], truth: NDArray[Any]) -> Counts:
@@ -117,18 +119,42 @@ def count_classes(predicted: NDArray[Any], truth: NDArray[Any]) -> Counts:
 
 
 def count_trusted(
-    predicted: NDArray[Any], truth: NDArray[Any], trusted: NDArray[np.bool_]
-) -> Counts:
+    predicted: NDArray[Any], truth: NDArray[Any], trusted: NDArray[np.bool_],
+    accepted: NDArray[np.bool_] | None = None,
+) -> Counts:  # fmt: skip
     """Count objects that lie mostly in trusted pixels, and all trusted pixels.
+
+    What was accepted was found right at a look, and has the outline that a model drew.
+    Not to prefer that model, such objects count as matched at 0.75 from an IoU of 0.5
+    on, and pixels near an outline do not count.
 
     Parameters
     ----------
     predicted, truth : ([Z,] Y, X) integers, 0 is background
     trusted : like labels, bool
+    accepted : like labels, bool; where the truth was predicted; None: nowhere
     """
-    objects = count(mostly(predicted, trusted), mostly(truth, trusted))
+    whole = mostly(truth, trusted)
+    objects = count(mostly(predicted, trusted), whole)
+    if accepted is not None and accepted.any():
+        theirs = mostly(truth, trusted & accepted)
+        near, exactly = (
+            len(matched(mostly(predicted, trusted), theirs, iou)) for iou in (0.5, 0.75)
+        )
+        objects["matched75"] += near - exactly
+        trusted = trusted & ~(accepted & _near_outlines(truth))
     pixels = count(predicted * trusted, truth * trusted)
     return objects | {key: pixels[key] for key in pixels if key.startswith("pixels")}
+
+
+def _near_outlines(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where another label is at most ``OUTLINE`` pixels away."""
+    side = 2 * OUTLINE + 1
+    most, least = (
+        each(labels, side, mode="nearest")
+        for each in (ndimage.maximum_filter, ndimage.minimum_filter)
+    )
+    return np.asarray(most != least)
 
 
 def mostly(labels: NDArray[Any], trusted: NDArray[np.bool_]) -> NDArray[Any]:

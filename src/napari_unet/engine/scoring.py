@@ -47,7 +47,8 @@ def count_planes(model: Model, held_out: Sequence[Plane]) -> Counts:
         scores = plane_scores(model, plane.image)
         predicted = labels_from_scores(scores, model.spec.output, config)
         trusted = plane.supervised[0] > 0
-        counts.append(count_trusted(predicted, plane.labels, trusted))
+        seen = None if plane.accepted is None else plane.accepted[0] > 0
+        counts.append(count_trusted(predicted, plane.labels, trusted, seen))
     return pooled(counts)
 
 

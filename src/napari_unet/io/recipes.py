@@ -40,7 +40,7 @@ LARGEST_HEADER = 2**26  # bytes
 LARGEST = 2**28  # bytes of a file
 DIGEST = 32  # bytes
 PER_PIXEL = 5  # bytes of a block
-LEARNT, HELD = 1, 2
+LEARNT, HELD, ACCEPTED = 1, 2, 4
 ACCOUNTS = TypeAdapter(tuple[Account, ...])
 
 
@@ -74,6 +74,8 @@ def blocks_of(example: Example, *, objects: bool) -> Iterator[tuple[Key, bytes]]
             continue
         values = np.where(wanted[window], labels[window], 0).astype("<i4")
         state = marked[window] * np.uint8(LEARNT) + held[window] * np.uint8(HELD)
+        if example.accepted is not None:
+            state += example.accepted[window] * np.uint8(ACCEPTED)
         raw = values.tobytes() + state.astype(np.uint8).tobytes()
         yield key, zlib.compress(raw, LEVEL)
 
@@ -112,7 +114,7 @@ def example_of(
     held = (state & HELD) > 0
     return Example(
         image, labels, (state & LEARNT) > 0, noted.axes, held,
-        pixel_size=noted.pixel_size,
+        (state & ACCEPTED) > 0, noted.pixel_size,
     )  # fmt: skip
 
 
