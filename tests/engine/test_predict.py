@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from napari_unet.engine.model import new_model, revised
 from napari_unet.engine.predict import predict, predict_steps, relabel
 from napari_unet.engine.sampling import Example, planes
 from napari_unet.engine.spec import ModelSpec
+from napari_unet.engine.tiles import plan
 from napari_unet.errors import DeviceError, ImageError
 from tiny import noise, tiny_model
 
@@ -287,6 +289,49 @@ def test_out_of_memory_takes_smaller_tiles_and_gives_the_same(
     assert "tile reduced" not in unlimited.summary
     assert [event.done for event in events] == list(range(1, len(events) + 1))
     assert events[-1].done == events[-1].total
+
+
+def test_a_tile_that_cannot_be_read_for_want_of_memory_is_made_smaller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, image = tiny_model(), noise((90, 110))
+    unlimited = run(model, image)
+    read = tile_runner._Reader._pixels
+
+    def with_little(self: Any, window: Window) -> np.ndarray:
+        if prod(stop - start for start, stop in window.read) > 60 * 60:
+            raise MemoryError
+        return read(self, window)
+
+    monkeypatch.setattr(tile_runner._Reader, "_pixels", with_little)
+    found = run(model, image)
+    np.testing.assert_allclose(found.scores, unlimited.scores, atol=1e-5)
+    assert "tile reduced to" in found.summary
+
+
+def test_no_memory_for_what_goes_with_tiles_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(tile_runner, "plan", fails)
+    with pytest.raises(DeviceError, match="not enough memory for an image of this"):
+        run(tiny_model(), noise((90, 110)))
+
+
+@pytest.mark.parametrize("corner", [0, 3])
+def test_smaller_tiles_cover_what_is_left_and_no_more(corner: int) -> None:
+    region = (slice(corner, 90), slice(corner, 100))
+    large, small = (plan((90, 110), side, 16, 8, region) for side in (48, 16))
+    left = tile_runner._unfinished(large[1:], small, 8)
+    seen = np.zeros((90, 110), int)
+    for tile in left:
+        seen[tile.core] += 1
+    expected = np.zeros((90, 110), int)
+    for tile in large[1:]:
+        expected[tile.core] = 1
+    np.testing.assert_array_equal(seen, expected)
 
 
 def test_a_tile_that_was_too_large_is_not_tried_again(

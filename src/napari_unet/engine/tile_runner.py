@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -29,7 +29,7 @@ from napari_unet.engine.turns import Turn, turns
 from napari_unet.errors import DeviceError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
     from concurrent.futures import Future
 
     import torch
@@ -144,6 +144,7 @@ class TileRunner:
         """
         with ExitStack() as stack:
             stack.callback(self.release)  # also when it is cancelled
+            stack.enter_context(_told_of_no_memory())
             reader = stack.enter_context(_Reader(plane, stats))
             for number, turn in enumerate(self._turns):
                 many, self.first_look = len(self._turns) > 1, number == 0
@@ -178,13 +179,13 @@ class TileRunner:
             self._tiled = self._tiled or len(whole) > 1
             window = window or self._window(frame, todo[0], None)
             then = self._window(frame, todo[1], window) if todo[1:] else None
-            fetching = self._attempt(reader.read(window, then), window)
+            fetching = self._attempt(reader, window, then)
             if fetching is None:
                 while started:
                     yield finish()
                 self._halve(area)
                 whole, window = nearest_first(self._plan(frame, area), near), None
-                todo = _unfinished(todo, whole)
+                todo = _unfinished(todo, whole, self._network.stride)
                 continue
             started.append(_Started(fetching, window, todo[0].place))
             todo, window = todo[1:], then
@@ -228,9 +229,12 @@ class TileRunner:
         part = tuple((start, min(start + side, n)) for start, side, n in spans)
         return self._inference.memory_of(frame.window(part))
 
-    def _attempt(self, pixels: NDArray[np.float32], window: Window) -> Fetching | None:
+    def _attempt(
+        self, reader: _Reader, window: Window, then: Window | None
+    ) -> Fetching | None:
         """Start to compute a tile; None when that needs more memory than there is."""
         try:
+            pixels = reader.read(window, then)
             fetching = self._inference.start(pixels, window)
             instead = self._check.instead(fetching, pixels, window)
             if instead is not None:
@@ -256,6 +260,18 @@ class TileRunner:
         self._reduced = True
         _FITTED[self._kind] = self._core
         self.release()
+
+
+@contextmanager
+def _told_of_no_memory() -> Iterator[None]:
+    """Say what to do where there is no memory even for what goes with tiles."""
+    try:
+        yield
+    except MemoryError as error:
+        raise DeviceError(
+            "There is not enough memory for an image of this size: close other "
+            "programs, or predict a smaller part of it."
+        ) from error
 
 
 def _core(shape: tuple[int, ...], side: int, pixels: int) -> tuple[int, ...]:
@@ -328,11 +344,10 @@ class _Reader:
 
     def read(self, window: Window, then: Window | None) -> NDArray[np.float32]:
         """Return what a window needs, (C, [Z,] Y, X) float32, and begin the next."""
-        coming = self._ahead
+        coming, self._ahead = self._ahead, None
         if coming is None or coming[0].read != window.read:
             coming = (window, self._pool.submit(self._pixels, window))
         pixels = coming[1].result()
-        self._ahead = None
         if then is not None:
             self._ahead = (then, self._pool.submit(self._pixels, then))
         return pixels
@@ -358,12 +373,17 @@ class _Reader:
         return np.ascontiguousarray(pixels)
 
 
-def _unfinished(todo: list[Tile], smaller: list[Tile]) -> list[Tile]:
-    """Return the smaller tiles that cover what the tiles to do would have covered."""
-    return [tile for tile in smaller if any(_share(tile, other) for other in todo)]
+def _unfinished(todo: list[Tile], smaller: list[Tile], stride: int) -> list[Tile]:
+    """Return the smaller tiles that cover what the tiles to do would have covered.
 
+    Tiles end at the cells of the network's stride, or where the region ends.
+    """
 
-def _share(one: Tile, other: Tile) -> bool:
-    """Tell whether cores have a pixel in common."""
-    pairs = zip(one.place, other.place, strict=True)
-    return all(a.start < b.stop and b.start < a.stop for a, b in pairs)
+    def cells(tile: Tile) -> Slices:
+        return tuple(slice(s.start // stride, -(-s.stop // stride)) for s in tile.core)
+
+    ends = zip(*([part.stop for part in cells(tile)] for tile in smaller), strict=True)
+    missing = np.zeros([max(end) for end in ends], bool)
+    for tile in todo:
+        missing[cells(tile)] = True
+    return [tile for tile in smaller if missing[cells(tile)].any()]
