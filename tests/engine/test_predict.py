@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from napari_unet.engine import cpu_check, tile_runner
+from napari_unet.engine import predict as predict_module
 from napari_unet.engine.builder import Builder
 from napari_unet.engine.config import PredictConfig, TileDone
 from napari_unet.engine.drain import drain
@@ -309,13 +310,17 @@ def test_a_tile_that_cannot_be_read_for_want_of_memory_is_made_smaller(
     assert "tile reduced to" in found.summary
 
 
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(tile_runner, "plan"), (tile_runner, "Looks"), (predict_module, "label_steps")],
+)
 def test_no_memory_for_what_goes_with_tiles_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
 ) -> None:
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(tile_runner, "plan", fails)
+    monkeypatch.setattr(owner, name, fails)
     with pytest.raises(DeviceError, match="not enough memory for an image of this"):
         run(tiny_model(), noise((90, 110)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from torch.nn import functional
 from napari_unet.errors import DeviceError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari_unet.engine.config import Precision
 
 MEMINFO = Path("/proc/meminfo")
@@ -108,6 +111,24 @@ def _bfloat16_gains(threads: int) -> bool:
                 functional.conv2d(x, weight, padding=1)
                 seconds[dtype] = min(shortest, time.perf_counter() - began)
     return seconds[torch.bfloat16] < seconds[torch.float32]
+
+
+@contextmanager
+def told_of_no_memory() -> Iterator[None]:
+    """Say what to do where an image takes more memory than there is.
+
+    Raises
+    ------
+    DeviceError
+        In the place of MemoryError.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise DeviceError(
+            "There is not enough memory for an image of this size: close other "
+            "programs, or predict a smaller part of it."
+        ) from error
 
 
 def free_memory(device: torch.device) -> int:

@@ -134,13 +134,11 @@ def count_trusted(
     trusted : like labels, bool
     accepted : like labels, bool; where the truth was predicted; None: nowhere
     """
-    whole = mostly(truth, trusted)
-    objects = count(mostly(predicted, trusted), whole)
+    found = mostly(predicted, trusted)
+    objects = count(found, mostly(truth, trusted))
     if accepted is not None and accepted.any():
         theirs = mostly(truth, trusted & accepted)
-        near, exactly = (
-            len(matched(mostly(predicted, trusted), theirs, iou)) for iou in (0.5, 0.75)
-        )
+        near, exactly = (len(matched(found, theirs, iou)) for iou in (0.5, 0.75))
         objects["matched75"] += near - exactly
         trusted = trusted & ~(accepted & _near_outlines(truth))
     pixels = count(predicted * trusted, truth * trusted)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from napari_unet.engine.config import BlockDone, PartDone, PredictConfig, TileDone
+from napari_unet.engine.device import told_of_no_memory
 from napari_unet.engine.drain import drain
 from napari_unet.engine.ensemble import Ensemble
 from napari_unet.engine.instances import labels_from_scores
@@ -154,24 +155,25 @@ def predict_steps(
         As ``predict``.
     """
     began, config = time.perf_counter(), config or PredictConfig()
-    models = Ensemble((model, *partners), image, axes, config, pixel_size)
-    dims = model.spec.architecture.dims
-    window = _window(models.shape, region)
-    stack, inner = window[:-dims], window[-dims:]
-    models.prepare(stack, inner)
-    found = _Found(models, window)
-    planes = _nearest_first(stack, near and near[:-dims])
-    small = len(planes) > 1 and prod(s.stop - s.start for s in inner) <= SMALL
-    for index in planes:
-        looks = models.looks(inner, spread=found.apart is not None)
-        steps = models.look(index, inner, looks, near and near[-dims:])
-        if parts and not small:
-            steps = _with_parts(steps, models, index, inner)
-        yield from steps
-        yield from found.take(index, looks)
-        if parts and small:
-            yield found.part(index, models.done)
-    return found.prediction(counted, began)
+    with told_of_no_memory():
+        models = Ensemble((model, *partners), image, axes, config, pixel_size)
+        dims = model.spec.architecture.dims
+        window = _window(models.shape, region)
+        stack, inner = window[:-dims], window[-dims:]
+        models.prepare(stack, inner)
+        found = _Found(models, window)
+        planes = _nearest_first(stack, near and near[:-dims])
+        small = len(planes) > 1 and prod(s.stop - s.start for s in inner) <= SMALL
+        for index in planes:
+            looks = models.looks(inner, spread=found.apart is not None)
+            steps = models.look(index, inner, looks, near and near[-dims:])
+            if parts and not small:
+                steps = _with_parts(steps, models, index, inner)
+            yield from steps
+            yield from found.take(index, looks)
+            if parts and small:
+                yield found.part(index, models.done)
+        return found.prediction(counted, began)
 
 
 def _nearest_first(stack: Slices, near: Slices | None) -> list[tuple[int, ...]]:

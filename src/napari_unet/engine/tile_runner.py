@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -29,7 +29,7 @@ from napari_unet.engine.turns import Turn, turns
 from napari_unet.errors import DeviceError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
     from concurrent.futures import Future
 
     import torch
@@ -144,7 +144,6 @@ class TileRunner:
         """
         with ExitStack() as stack:
             stack.callback(self.release)  # also when it is cancelled
-            stack.enter_context(_told_of_no_memory())
             reader = stack.enter_context(_Reader(plane, stats))
             for number, turn in enumerate(self._turns):
                 many, self.first_look = len(self._turns) > 1, number == 0
@@ -260,18 +259,6 @@ class TileRunner:
         self._reduced = True
         _FITTED[self._kind] = self._core
         self.release()
-
-
-@contextmanager
-def _told_of_no_memory() -> Iterator[None]:
-    """Say what to do where there is no memory even for what goes with tiles."""
-    try:
-        yield
-    except MemoryError as error:
-        raise DeviceError(
-            "There is not enough memory for an image of this size: close other "
-            "programs, or predict a smaller part of it."
-        ) from error
 
 
 def _core(shape: tuple[int, ...], side: int, pixels: int) -> tuple[int, ...]:
