@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
+from qtpy.QtGui import QCursor, QMouseEvent
 from qtpy.QtWidgets import QApplication, QCheckBox
 
 from napari_unet.qt import tool_choice
@@ -63,6 +63,9 @@ class Bench:
             kind, QPointF(where), QPointF(canvas.mapToGlobal(where)),
             NO_BUTTON if moves else LEFT, LEFT, Qt.KeyboardModifier.NoModifier,
         )  # fmt: skip
+        # the screen's own pointer too: else it tells at times of where it was
+        QCursor.setPos(canvas.mapToGlobal(where))
+        QApplication.processEvents()
         self.viewer.mouse_over_canvas = True
         QApplication.sendEvent(canvas, event)
         QApplication.processEvents()
@@ -213,11 +216,11 @@ def test_without_an_object_it_says_how_to_pick_one(one: Bench) -> None:
 
 def test_keys_take_the_object_under_the_pointer(one: Bench) -> None:
     one.opened.corrections.unaccept((slice(None), slice(None)))
+    one.point_at(33, 8)
     for key, title in (
         ("G", "accept object"), ("H", "fill holes"), ("O", "smooth"), ("D", "delete"),
     ):  # fmt: skip
         one.layer.selected_label = 1
-        one.point_at(33, 8)  # the screen may have told of its own pointer meanwhile
         one.hands.key(getattr(Qt.Key, f"Key_{key}"), SHIFT)
         assert one.opened.corrections.history.last == title
         assert one.layer.selected_label == 2
