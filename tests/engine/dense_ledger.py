@@ -46,12 +46,16 @@ class DenseLedger:
         changed = self.labels != self.settled
         if not changed.any():
             return False
-        marked = changed
+        self.state[changed] = EDITED
         if self.instances:
-            both = np.stack([self.settled[changed], self.labels[changed]])
-            theirs = np.isin(self.labels, both) | (self.labels == 0)
-            marked = changed | (self._grown(changed) & theirs)
-        self.state[marked] = EDITED
+            was, now = self.settled[changed], self.labels[changed]
+            meant = {0, *now.tolist(), *was[now == 0].tolist()}
+            if title != "edit":  # a tool leaves no rest that nobody meant
+                meant |= set(was.tolist())
+            edge = self._grown(changed)
+            theirs = np.isin(self.labels, list(meant))
+            self.state[edge & theirs] = EDITED
+            self.state[edge & ~theirs & np.isin(self.labels, was)] |= IGNORED
         self.next_label = max(self.next_label, int(self.labels.max()) + 1)
         self.settled = self.labels.copy()
         self._remember(title, joins=joins)
@@ -132,16 +136,24 @@ class DenseLedger:
     def protected(self, planes: Window) -> Mask:
         return self._whole(planes, self.state[planes] != UNTOUCHED)
 
-    def supervised(self, planes: Window) -> Mask:
+    def supervised(self, planes: Window, seen: Window) -> Mask:
+        """Return what is learnt; objects are judged by what is ``seen`` of them."""
         state = self.state[planes]
         marked = (state == EDITED) | (state == ACCEPTED)
-        return self._whole(planes, marked) & (state < IGNORED)
+        barely = []
+        for label in np.unique(self.labels[seen]):
+            its = self.state[seen][self.labels[seen] == label]
+            share = (its == ACCEPTED).mean()
+            if 0 < share < 0.5 and not (its == EDITED).any():
+                barely.append(label)
+        return self._whole(planes, marked, barely) & (state < IGNORED)
 
-    def _whole(self, planes: Window, marked: Mask) -> Mask:
+    def _whole(self, planes: Window, marked: Mask, but: Any = ()) -> Mask:
         if not self.instances:
             return marked
         labels = self.labels[planes]
         objects = (labels > 0) & np.isin(labels, labels[marked])
+        objects &= ~np.isin(labels, list(but))
         return marked | objects | (self._grown(objects) & (labels == 0))
 
     def predict(

@@ -291,7 +291,8 @@ class Work(Lots):
         here, there = relative(window, shot.window), relative(window, planes)
         protected, supervised = shot.protected()[here], shot.supervised()[here]
         np.testing.assert_array_equal(protected, self.model.protected(planes)[there])
-        np.testing.assert_array_equal(supervised, self.model.supervised(planes)[there])
+        learnt = self.model.supervised(planes, shot.window)
+        np.testing.assert_array_equal(supervised, learnt[there])
         ignored = self.model.state[window] >= IGNORED
         assert protected[ignored].all()
         assert not supervised[ignored].any()

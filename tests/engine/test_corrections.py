@@ -10,7 +10,7 @@ import pytest
 from napari_unet.engine import history
 from napari_unet.engine.blocks import SparseArray
 from napari_unet.engine.corrections import Corrections
-from napari_unet.engine.protect import ACCEPTED, EDITED
+from napari_unet.engine.protect import ACCEPTED, EDITED, IGNORED
 from napari_unet.errors import LabelsError
 
 SHAPE = (48, 64)
@@ -436,3 +436,68 @@ def test_an_edit_that_was_ignored_is_an_edit_again() -> None:
     assert not corrections.snapshot().supervised().any()
     assert corrections.unaccept(WHOLE)
     assert_same(content(corrections), before)
+
+
+def test_what_is_left_of_an_object_painted_over_stays_and_is_not_learnt() -> None:
+    corrections = Corrections(np.zeros(SHAPE, np.int32))
+    corrections.merge(discs((20, 20, 9)), WHOLE)
+    stroke(corrections, (slice(8, 34), slice(22, 40)), 2)
+    expected = np.array(corrections.labels)
+    corrections.merge(np.zeros(SHAPE, np.int32), WHOLE)
+    np.testing.assert_array_equal(corrections.labels, expected)
+    learnt = corrections.snapshot().supervised()
+    assert learnt[expected == 2].all()
+    assert not learnt[expected == 1].any()
+    assert (corrections.state[8:34, 21][expected[8:34, 21] == 1] == IGNORED).all()
+    assert corrections.tally().edited_objects == 1
+
+
+@pytest.mark.parametrize("way", ["eraser", "brush", "accept"])
+def test_a_rest_that_is_touched_itself_is_learnt(way: str) -> None:
+    corrections = Corrections(np.zeros(SHAPE, np.int32))
+    corrections.merge(discs((20, 20, 9)), WHOLE)
+    stroke(corrections, (slice(8, 34), slice(22, 40)), 2)
+    if way == "accept":
+        corrections.accept_object(1, WHOLE)
+    else:
+        stroke(corrections, (slice(19, 22), slice(9, 13)), int(way == "brush"))
+    rest = np.array(corrections.labels) == 1
+    learnt = corrections.snapshot().supervised()
+    assert learnt[rest & (corrections.state[...] < IGNORED)].all()
+    assert learnt[rest].mean() > 0.6
+
+
+def test_halves_of_a_split_are_both_learnt() -> None:
+    corrections = Corrections(np.zeros(SHAPE, np.int32))
+    corrections.merge(discs((20, 20, 9)), WHOLE)
+    halves = np.array(corrections.labels)
+    halves[:, 20:][halves[:, 20:] == 1] = 2
+    assert corrections.edit("split", WHOLE, halves)
+    assert corrections.snapshot().supervised()[halves > 0].all()
+
+
+def test_a_rest_is_undone_with_the_stroke() -> None:
+    corrections = Corrections(np.zeros(SHAPE, np.int32))
+    corrections.merge(discs((20, 20, 9)), WHOLE)
+    before = content(corrections)
+    stroke(corrections, (slice(8, 34), slice(22, 40)), 2)
+    after = content(corrections)
+    corrections.undo()
+    assert_same(content(corrections), before)
+    corrections.redo()
+    assert_same(content(corrections), after)
+
+
+def test_an_object_mostly_beyond_an_accepted_view_is_learnt_no_further() -> None:
+    corrections = Corrections(np.zeros(SHAPE, np.int32))
+    corrections.merge(discs((20, 20, 6), (20, 40, 6)), WHOLE)
+    labels = np.array(corrections.labels)
+    view = (slice(8, 32), slice(12, 37))  # a fifth of the second
+    corrections.accept(view)
+    snapshot = corrections.snapshot()
+    learnt = snapshot.supervised()
+    assert learnt[view].all()
+    assert not learnt[:, 37:].any()
+    assert snapshot.protected()[labels == 2].all()
+    stroke(corrections, (slice(19, 22), slice(46, 48)), 2)
+    assert corrections.snapshot().supervised()[labels == 2].all()

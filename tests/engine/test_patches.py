@@ -113,7 +113,7 @@ def test_an_edit_keeps_labels_and_states_of_marked_pixels() -> None:
     before, after = np.zeros((2, 3), np.int32), np.full((2, 3), 4, np.int32)
     states = np.array([[0, 0, 2], [0, 0, 2]], np.uint8)
     where = np.array([[0, 1, 1], [0, 0, 0]], bool)
-    (patch,) = edited(window, where, (before, after), states, 1)
+    (patch,) = edited(window, where, (before, after), (states, np.ones_like(states)))
     assert patch.places is not None
     assert patch.places.tolist() == [1, 2]
     content = states.copy()
@@ -152,8 +152,9 @@ def test_joined_edits_return_to_the_first_states() -> None:
     window: Region = (slice(0, 2), slice(0, 3))
     blank, where = np.zeros((2, 3), np.int32), np.ones((2, 3), bool)
     states = np.array([[0, 2, 3], [0, 0, 0]], np.uint8)
-    first = edited(window, where, (blank, blank + 4), states, 1)
-    second = edited(window, where, (blank + 4, blank + 5), np.ones_like(states), 1)
+    done = np.ones_like(states)
+    first = edited(window, where, (blank, blank + 4), (states, done))
+    second = edited(window, where, (blank + 4, blank + 5), (done, done))
     (patch,) = joined([*first, *second])
     content = np.ones_like(states)
     fill(content, patch, patch.before.states)

@@ -137,15 +137,19 @@ class Corrections:
         """
         self.commit()
         self.labels[bounded(window, self.shape)] = labels
-        return self._commit(title, self.labels.written(), joins=False)
+        return self._commit(title, self.labels.written(), vouched=True)
 
-    def _commit(self, title: str, windows: list[Region], *, joins: bool) -> bool:
+    def _commit(
+        self, title: str, windows: list[Region], *, joins: bool = False,
+        vouched: bool = False,
+    ) -> bool:  # fmt: skip
         self.labels.close_after_write = False
         changed = changed_windows(self.labels, windows)
         if changed:
             patches, highest = edit_patches(
-                self.labels, self.state, changed, self.dims, instances=self.instances
-            )
+                self.labels, self.state, changed, self.dims,
+                instances=self.instances, vouched=vouched,
+            )  # fmt: skip
             self._next = max(self._next, highest + 1)
             self._mark(patches)
             self._add(title, patches, joins=joins)

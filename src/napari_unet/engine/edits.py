@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_unet.engine.blocks import overlap, union
 from napari_unet.engine.patches import edited
-from napari_unet.engine.protect import EDITED, members, near, rim
+from napari_unet.engine.protect import EDITED, IGNORED, members, near, rim
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,12 +41,13 @@ def _around(mask: NDArray[np.bool_], window: Region) -> Region:
 
 def edit_patches(
     labels: Tracked, state: SparseArray, changed: list[Region], dims: int, *,
-    instances: bool,
+    instances: bool, vouched: bool,
 ) -> tuple[tuple[Patch, ...], int]:  # fmt: skip
     """Return the patches of an edit, and its highest label; what they hold is settled.
 
     With objects, what remains of an erased one and the background around the edit are
-    marked too: an object is corrected as a whole, with its rim.
+    marked too: an object is corrected as a whole, with its rim. What remains of an
+    object that was painted over is kept, but ignored: nobody has said that it is right.
 
     Parameters
     ----------
@@ -54,20 +55,28 @@ def edit_patches(
     state : of the ledger, before the edit
     changed : windows with all pixels that changed
     dims, instances : of the ledger
+    vouched : whether all objects that changed are meant as they are now, as of a split
     """
     if instances:
         changed = _apart([near(each, labels.shape, dims)[0] for each in changed])
     parts = [(each, labels.before(each), labels.now(each)) for each in changed]
-    objects = _objects_in(parts)
+    objects, rests = _objects_in(parts)
+    if vouched:
+        objects, rests = np.union1d(objects, rests), rests[:0]
     patches: list[Patch] = []
     highest = 0
     for window, before, after in parts:
         touched = before != after
+        old = state[window]
+        new = np.where(touched, np.uint8(EDITED), old)
         if instances:
-            theirs = members(after, objects) | (after == 0)
-            touched |= rim(touched, dims) & theirs
-        both = (before, after)
-        patches += edited(window, touched, both, state[window], EDITED)
+            edge = rim(touched, dims)
+            theirs = edge & (members(after, objects) | (after == 0))
+            rest = edge & members(after, rests)
+            new[theirs] = EDITED
+            new[rest] |= IGNORED
+            touched |= theirs | rest
+        patches += edited(window, touched, (before, after), (old, new))
         highest = max(highest, int(after.max(initial=0)))
         labels.write(window, np.array(after))
     return tuple(patches), highest
@@ -90,10 +99,12 @@ def _apart(windows: list[Region]) -> list[Region]:
 
 def _objects_in(
     parts: list[tuple[Region, NDArray[np.int32], NDArray[np.int32]]],
-) -> NDArray[np.int32]:
-    """Return the labels of which pixels were changed, before or after."""
-    values = [np.zeros(0, np.int32)]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the labels that were painted or erased, and those only painted over."""
+    meant, over = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
     for _, before, after in parts:
-        changed = before != after
-        values += [np.unique(before[changed]), np.unique(after[changed])]
-    return np.unique(np.concatenate(values))
+        was, now = before[before != after], after[before != after]
+        meant += [np.unique(now), np.unique(was[now == 0])]
+        over.append(np.unique(was))
+    objects = np.unique(np.concatenate(meant))
+    return objects, np.setdiff1d(np.concatenate(over), objects)

@@ -124,7 +124,7 @@ def _differing(
 def edited(
     window: Region, where: NDArray[np.bool_],
     labels: tuple[NDArray[np.int32], NDArray[np.int32]],
-    states: NDArray[np.uint8], state: int,
+    states: tuple[NDArray[np.uint8], NDArray[np.uint8]],
 ) -> tuple[Patch, ...]:  # fmt: skip
     """Return patches for pixels that were edited, and those marked with them.
 
@@ -132,18 +132,17 @@ def edited(
     ----------
     window : slices over the layer's axes
     where : bool, the pixels
-    labels : before and after
-    states : before
-    state : after
+    labels, states : before and after
     """
     found = []
     for piece in _pieces(window):
         inside = relative(piece, window)
         places = _chosen(where[inside])
         if places is not None:
-            was, now = (_picked(each[inside], places) for each in labels)
-            old = Side(was, _picked(states[inside], places))
-            new = Side(now, np.array([state], np.uint8))
+            old, new = (
+                Side(*(_picked(each[inside], places) for each in both))
+                for both in zip(labels, states, strict=True)
+            )
             found.append(Patch(piece, _kept(places), old, new))
     return tuple(found)
 

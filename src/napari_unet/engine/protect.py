@@ -86,24 +86,40 @@ class Snapshot:
     def supervised(self) -> NDArray[np.bool_]:
         """Return what training learns from: what is protected, but for what is ignored.
 
-        An object of which only ignored pixels are marked is not learnt from either.
+        An object of which only ignored pixels are marked is not learnt from either, and
+        one that was accepted for its smaller part, as a view was, no further than that.
         """
         marked = (self.state == EDITED) | (self.state == ACCEPTED)
-        counted: NDArray[np.bool_] = self._whole(marked, self.learnt) & (
-            self.state < IGNORED
-        )
+        counted: NDArray[np.bool_] = self._whole(
+            marked, self.learnt, self._barely_accepted()
+        ) & (self.state < IGNORED)
         return counted
 
-    def _whole(
-        self, marked: NDArray[np.bool_], beyond: NDArray[np.int32]
-    ) -> NDArray[np.bool_]:
-        """Return marked pixels, with objects widened to whole ones and their rim.
+    def _barely_accepted(self) -> NDArray[np.int32]:
+        """Return objects that are not edited, and of which most is not accepted."""
+        accepted = self.labels[self.state == ACCEPTED]
+        if not self.instances or not accepted.size:
+            return _nothing()
+        some, their = fastremap.unique(accepted, return_counts=True)
+        objects, areas = fastremap.unique(
+            self.labels[members(self.labels, some)], return_counts=True
+        )
+        shares = their[np.searchsorted(some, objects)] / areas
+        edited = fastremap.unique(self.labels[self.state == EDITED])
+        return np.asarray(np.setdiff1d(objects[shares < 0.5], edited))
 
-        Some of the objects may be marked ``beyond`` the window only.
+    def _whole(
+        self, marked: NDArray[np.bool_], beyond: NDArray[np.int32],
+        but: NDArray[np.int32] | tuple[()] = (),
+    ) -> NDArray[np.bool_]:  # fmt: skip
+        """Return marked pixels, with objects ``but`` some widened to whole ones.
+
+        They come with their rim; some may be marked ``beyond`` the window only.
         """
         if not self.instances or not (marked.any() or beyond.any()):
             return marked
         objects = np.union1d(fastremap.unique(self.labels[marked]), beyond)
+        objects = np.setdiff1d(objects, but)
         whole = members(self.labels, objects)
         around = rim(whole, self.dims) & (self.labels == 0)
         return np.asarray(marked | whole | around)
