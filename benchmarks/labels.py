@@ -154,7 +154,7 @@ def recipe(scores: NDArray[np.float32], config: LabelsConfig) -> NDArray[Any]:
     seeds = np.zeros(mask.shape, np.int32)
     seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     labels = watershed(-distance, seeds, mask=mask)
-    labels = remove_small_objects(labels, max_size=config.smallest - 1)
+    labels = remove_small_objects(labels, max_size=config.least - 1)
     [each.area for each in regionprops(labels)]
     return np.asarray(labels)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +55,23 @@ def test_a_prediction_reports_tiles_and_leaves_the_layer_alone() -> None:
     assert predicted.labels.any()
     assert predicted.merged.patches
     assert not image.corrections.labels.any()
+
+
+def test_a_slider_leaves_out_what_the_model_says_is_too_small() -> None:
+    image, model = opened(), tiny_model()
+    known = replace(model, spec=model.spec.model_copy(update={"smallest": 40}))
+    asked, auto = Asked(WHOLE, None, WHOLE), KEEP.model_copy(update={"smallest": None})
+    predicted = drain(
+        predict_into((known,), image, auto, asked, image.corrections.snapshot(WHOLE))
+    )[1]
+    for smallest, least in ((None, 40), (5, 5)):
+        config = LabelsConfig(threshold=0.45, smallest=smallest)
+        steps = relabel_into(predicted.kept, config, image.corrections.snapshot(WHOLE))
+        again = drain(steps)[1]
+        areas = np.bincount(again.labels.ravel())[1:]
+        assert areas.min() >= least
+        assert (areas.min() < 40) == (smallest == 5)
+        assert ("smaller than 40 pixels" in again.summary) == (smallest is None)
 
 
 def test_scores_are_kept_at_half_precision() -> None:

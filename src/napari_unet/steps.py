@@ -233,11 +233,12 @@ def relabel_into(
     from napari_unet.engine.predict import relabel_steps
 
     yield None
+    config = config.with_smallest(kept.report.smallest)
     labels = yield from relabel_steps(kept.scores, kept.spec, config)
     merged = snapshot.merge(labels, kept.window, kept.region, kept.within)
     seen = labels[relative(kept.region, kept.window)]
     seen = seen if kept.within is None else seen[kept.within]
-    summary = kept.report.of(seen, kept.spec)
+    summary = kept.report.of(seen, kept.spec, config)
     return Predicted(
         merged, labels, kept.window, kept.region, kept, summary, within=kept.within
     )

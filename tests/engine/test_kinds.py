@@ -83,6 +83,13 @@ def test_each_image_is_predicted_by_the_network_of_its_kind() -> None:
         assert ("of the kind that light knows" in found.summary) == said
 
 
+def test_how_small_objects_are_is_known_of_the_new_kind_only() -> None:
+    model, _ = with_elder()
+    sized = replace(model, spec=model.spec.model_copy(update={"smallest": 99}))
+    assert sized.fitting(light(30)).spec.smallest is None
+    assert sized.fitting(dark(30)).spec.smallest == 99
+
+
 def test_an_elder_is_saved_and_loaded_with_its_model(tmp_path) -> None:
     model, _ = with_elder()
     save_model(model, tmp_path / "both.safetensors")

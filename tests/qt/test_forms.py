@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QWidget
 
 from napari_unet.engine.config import (
@@ -95,6 +96,27 @@ def test_a_tile_size_can_be_typed_digit_by_digit(qtbot) -> None:
     for typed, tile in ((1, 16), (12, 16), (128, 128), (0, None)):
         control(form, "tile").setValue(typed)
         assert form.value().tile == tile
+
+
+def test_nothing_is_shown_as_auto_and_can_be_typed_over(qtbot) -> None:
+    form = form_of(LabelsConfig(), qtbot)
+    form.show()
+    box = control(form, "smallest")
+    edit = box.lineEdit()
+    assert (edit.text(), edit.placeholderText()) == ("", "auto")
+    qtbot.keyClicks(edit, "40")
+    assert form.value().smallest == 40
+    qtbot.keyClick(edit, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
+    qtbot.keyClick(edit, Qt.Key.Key_Backspace)
+    assert (edit.text(), form.value().smallest) == ("", None)
+    box.stepBy(1)
+    assert (edit.text(), form.value().smallest) == ("1", 1)
+    box.stepBy(-1)
+    assert (edit.text(), form.value().smallest) == ("", None)
+    form.setValue(LabelsConfig(smallest=7))
+    assert edit.text() == "7"
+    form.setValue(LabelsConfig())
+    assert edit.text() == ""
 
 
 def test_changes_are_told_with_the_new_config(qtbot) -> None:

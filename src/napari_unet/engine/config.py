@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -11,6 +11,7 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 LossName = Literal["dice", "cross-entropy", "dice+cross-entropy"]
 Start = Literal["auto", "current", "base", "scratch"]
 Augment = Literal["off", "mild", "strong"]
+USUAL = 15  # pixels of the smallest object, where nothing is known
 AUGMENTED = (
     "Rotate, flip, scale, bend and re-light the crops at random; strong: brightness, "
     "contrast, gamma and noise vary more, so that other images of the kind are known"
@@ -24,7 +25,10 @@ class Frozen(BaseModel):
 
 
 class LabelsConfig(Frozen):
-    """How scores become labels; none of it needs the network again."""
+    """How scores become labels; none of it needs the network again.
+
+    ``smallest`` None: as the model says (``ModelSpec.smallest``), else ``USUAL``.
+    """
 
     threshold: float = Field(
         0.5,
@@ -40,16 +44,28 @@ class LabelsConfig(Frozen):
         title="Split touching",
         description="How readily touching objects are separated: 0 never, 1 eagerly",
     )
-    smallest: int = Field(
-        15,
+    smallest: int | None = Field(
+        None,
         ge=0,
         le=1_000_000,
         title="Smallest",
-        description="Objects of fewer pixels than this are dropped",
+        description="Objects of fewer pixels than this are dropped; auto: half of what "
+        f"the smallest corrected ones had, or {USUAL} before the model learnt any",
     )
     fill_holes: bool = Field(
         True, title="Fill holes", description="Close holes inside objects",
     )  # fmt: skip
+
+    @property
+    def least(self) -> int:
+        """Fewest pixels of an object."""
+        return USUAL if self.smallest is None else self.smallest
+
+    def with_smallest(self, pixels: int | None) -> Self:
+        """Return this with the fewest pixels of an object, where it does not say."""
+        if self.smallest is not None:
+            return self
+        return self.model_copy(update={"smallest": pixels})
 
 
 class PredictConfig(LabelsConfig):

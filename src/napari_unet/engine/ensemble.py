@@ -40,6 +40,8 @@ class Ensemble:
     Attributes
     ----------
     spec : of the first model
+    smallest : pixels of the image that an object has by the first model; None: unknown
+    config : with that, where it does not say
     shape : of the image without its channels
     measured : statistics of the image, as the first model takes it
     latest : tile, in pixels of the region
@@ -59,8 +61,10 @@ class Ensemble:
         config: PredictConfig, pixel_size: tuple[float, ...] | None = None,
     ) -> None:  # fmt: skip
         check_alike(models)
-        self.spec, self.config = models[0].spec, config
+        self.spec = models[0].spec
         self._members = _members(models, image, axes, config, pixel_size)
+        self.smallest = self._members[0].smallest
+        self.config = config.with_smallest(self.smallest)
         self._runners: list[TileRunner] = []
         self._progress = _Progress(len(models))
         self.shape: tuple[int, ...] = self._members[0].picture.shape[1:]
@@ -146,6 +150,14 @@ class _Member:
     measured: Measured
     notes: tuple[str, ...]
     zoom: Zoom | None
+
+    @property
+    def smallest(self) -> int | None:
+        """Fewest pixels of the image that an object has; None: not known."""
+        least = self.model.spec.smallest
+        if least is None or self.zoom is None:
+            return least
+        return max(round(least / prod(self.zoom.factors)), 1)
 
     def plane(self, index: tuple[int, ...]) -> Any:
         """Return a plane (C, [Z,] Y, X), on the grid of the model's pixels."""

@@ -93,7 +93,7 @@ def labels_from_scores(
         labels = _components(mask)
     if config.fill_holes:
         labels = fill_holes(labels)
-    return without_small(labels, config.smallest)
+    return without_small(labels, config.least)
 
 
 def _components(mask: NDArray[np.bool_]) -> NDArray[np.int32]:

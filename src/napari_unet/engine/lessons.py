@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from napari_unet.engine.spec import ModelSpec
 
 FEWEST_PIXELS = 30  # supervised; fewer teach nothing
+ENOUGH = 10  # objects to tell from how small they are
+SMALL = 5  # percentile of areas; below it lie those cut at an edge, and slips
 GRID = 64  # pixels; corrections further apart than the margin are pieces of their own
 
 
@@ -50,8 +52,27 @@ class Course:
         """Return of how many objects scores are, or of blocks, where there are none."""
         if not spec.gives_objects:
             return int(sum(p.supervised[0].sum() for p in self.checking) // BLOCK**2)
-        trusted = [mostly(p.labels, p.supervised[0] > 0) for p in self.checking]
-        return int(sum(np.count_nonzero(np.unique(labels)) for labels in trusted))
+        return len(_areas(self.checking))
+
+    def smallest(self, spec: ModelSpec) -> int | None:
+        """Return how many pixels an object has at least, by those that are learnt.
+
+        Half of what the smallest twentieth of them have; None: too few are known.
+        """
+        areas = _areas(self.training) if spec.gives_objects else []
+        if len(areas) < ENOUGH:
+            return None
+        return max(round(0.5 * float(np.percentile(areas, SMALL))), 1)
+
+
+def _areas(planes: Sequence[Plane]) -> list[int]:
+    """Return the pixels of each object that lies mostly where planes are supervised."""
+    found: list[int] = []
+    for plane in planes:
+        trusted = mostly(plane.labels, plane.supervised[0] > 0)
+        areas = np.unique(trusted[trusted > 0], return_counts=True)[1]
+        found += areas.tolist()
+    return found
 
 
 def course_of(

@@ -83,7 +83,8 @@ class Model:
         elder = self.elder
         if elder is None or not elder.gate.is_old(describe(image)):
             return replace(self, elder=None)
-        return replace(self, network=elder.network, elder=None)
+        spec = self.spec.model_copy(update={"smallest": None})  # of the other kind
+        return replace(self, network=elder.network, spec=spec, elder=None)
 
     def to(self, device: torch.device) -> Model:
         """Return the model with its weights on ``device``."""

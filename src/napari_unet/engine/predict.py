@@ -238,8 +238,9 @@ class _Found:
             notes = (*notes, ONE_LOOK)
         seen = self._labels if counted is None else self._labels[counted]
         seconds = time.perf_counter() - began
-        report = Report(seconds, notes, models.measured.constant)
-        said = report.of(seen, models.spec)
+        constant = models.measured.constant
+        report = Report(seconds, notes, constant, models.smallest)
+        said = report.of(seen, models.spec, models.config)
         return Prediction(self._labels, self._scores, said, report, self.apart)
 
 

@@ -41,15 +41,24 @@ def count_planes(model: Model, held_out: Sequence[Plane]) -> Counts:
     -------
     counts : as from ``metrics.count``, added up
     """
-    config = PredictConfig()
     counts = []
     for plane in held_out:
-        scores = plane_scores(model, plane.image)
-        predicted = labels_from_scores(scores, model.spec.output, config)
+        predicted = plane_labels(model, plane.image)
         trusted = plane.supervised[0] > 0
         seen = None if plane.accepted is None else plane.accepted[0] > 0
         counts.append(count_trusted(predicted, plane.labels, trusted, seen))
     return pooled(counts)
+
+
+def plane_labels(model: Model, image: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Return what a model finds in a whole plane; see ``plane_scores``.
+
+    Returns
+    -------
+    labels : ([Z,] Y, X) int32
+    """
+    config = PredictConfig(smallest=model.spec.smallest)
+    return labels_from_scores(plane_scores(model, image), model.spec.output, config)
 
 
 @torch.inference_mode()

@@ -66,7 +66,7 @@ def label_steps(
         numbers, highest = _numbers(seen, labels[window], inner, highest)
         labels[core] = numbers[seen[inner]]
         yield BlockDone(done, len(blocks))
-    _drop_small(labels, [core for core, _ in blocks], highest, config.smallest)
+    _drop_small(labels, [core for core, _ in blocks], highest, config.least)
 
 
 def _drop_small(

@@ -235,6 +235,8 @@ class ModelSpec(Frozen):
     ``activation`` makes scores of the network's logits; None: softmax for classes, else
     a sigmoid. ``readings`` lists the ways in which the weights can be understood where
     the file leaves a choice, the likeliest first; ``reading`` is the one taken.
+    ``smallest`` is half of what the smallest objects had that the model was corrected
+    with, in its own pixels; None: it was not.
     ``channel_order`` says whether colour goes in as it is shown, or reversed.
     ``sources`` tells for each field whether it was read from the file, inferred from
     the weights, guessed, or chosen by the user; ``remarks`` are sentences on what was
@@ -249,6 +251,7 @@ class ModelSpec(Frozen):
     normalization: Normalization = Normalization()
     channel_order: Literal["RGB", "BGR"] = "RGB"
     pixel_size: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    smallest: Annotated[int, Field(gt=0)] | None = None
     layout: Layout = Layout()
     reading: str = ""
     readings: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.training import FitSteps, Fitted, Scorer
 
 POOR = 0.3  # a model that is this wrong on corrections may be no better than none
-FEW = 10  # held-out objects; a choice between checks of a training by fewer is chance
+FEW = 10  # held-out objects; a choice between starts, or checks, by fewer is chance
 LEARNT = ("current", "draft")  # starts from which nothing that was learnt gets lost
 STARTS = {
     "current": "the version in use",
@@ -41,14 +41,15 @@ def fit_from_best(
     """Choose a start and train from it; steps are numbered from the first trial on.
 
     What would throw away all that was learnt must be better by a standard error of
-    the held-out score. Of few held-out objects the last weights are kept, which are
-    an average, and not those of the check that scored best.
+    the held-out score. Where that is of few objects, random weights are not tried, and
+    the last weights are kept, which are an average, not those of the best check.
     """
 
     def score(current: Model) -> float:
         return overall(measures(count_planes(current, course.checking)), current.spec)
 
     def train(begin: Model, settings: FinetuneConfig, compete: bool) -> FitSteps:
+        begin = with_smallest(begin, course)
         return fit_steps(
             begin, teach(begin), settings, score, teach,
             Manner(config.norm_learns, average=True, compete=compete),
@@ -56,7 +57,7 @@ def fit_from_best(
 
     known = course.evidence(teach.teacher.spec)
     enough = course.honest and known >= FEW
-    candidates = _candidates(starts, score, teach, config)
+    candidates = _candidates(starts, score, teach, config, enough=enough)
     if len(candidates) == 1:
         ((start, chosen),) = candidates.items()
         return start, (yield from train(chosen, config, enough))
@@ -72,6 +73,14 @@ def fit_from_best(
     start = max(tried, key=lambda each: tried[each][0])
     best = train(tried[start][1], config, enough)
     return start, (yield from whole.part(best, config.steps, last=True))
+
+
+def with_smallest(model: Model, course: Course) -> Model:
+    """Return a model that knows how small the objects are that it learns."""
+    smallest = course.smallest(model.spec)
+    if smallest is None:
+        return model
+    return replace(model, spec=model.spec.model_copy(update={"smallest": smallest}))
 
 
 def doubt_of(start: str, objects: int) -> float:
@@ -121,9 +130,9 @@ class _Whole:
 
 def _candidates(
     starts: dict[str, Model | None], score: Scorer, teach: Teaching,
-    config: FinetuneConfig,
+    config: FinetuneConfig, *, enough: bool,
 ) -> dict[str, Model]:  # fmt: skip
-    """Return the starts that are to be tried."""
+    """Return the starts that are to be tried, by ``enough`` held-out objects or few."""
     model = starts["current"]
     if model is None:
         raise ValueError("there is no current model")
@@ -137,6 +146,6 @@ def _candidates(
         other = starts[name]
         if other is not None and other is not model:
             wanted[name] = other
-    if not teach.memory and score(model) < POOR:
+    if enough and not teach.memory and score(model) < POOR:
         wanted["scratch"] = scratch
     return wanted

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from napari_unet.engine.config import PredictConfig, RecallDone
-from napari_unet.engine.instances import labels_from_scores
+from napari_unet.engine.config import RecallDone
 from napari_unet.engine.learner import Lesson
 from napari_unet.engine.lessons import course_of
 from napari_unet.engine.sampling import all_planes
-from napari_unet.engine.scoring import plane_scores, trust
+from napari_unet.engine.scoring import plane_labels, plane_scores, trust
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -152,8 +151,7 @@ def with_hard_places(planes: Sequence[Plane], model: Model) -> list[Plane]:
 
 
 def _with_errors(plane: Plane, model: Model) -> Plane:
-    scores = plane_scores(model, plane.image)
-    predicted = labels_from_scores(scores, model.spec.output, PredictConfig())
+    predicted = plane_labels(model, plane.image)
     if model.spec.gives_objects:
         wrong = (predicted > 0) != (plane.labels > 0)
     else:

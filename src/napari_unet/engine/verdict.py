@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_unet.engine.config import PredictConfig
-from napari_unet.engine.instances import labels_from_scores
 from napari_unet.engine.metrics import matched, measures, mostly, pooled
-from napari_unet.engine.scoring import count_planes, overall, plane_scores
+from napari_unet.engine.scoring import count_planes, overall, plane_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,9 +99,7 @@ def _found(model: Model, plane: Plane) -> list[LostObject]:
     ids = np.unique(truth[truth != 0])
     if not ids.size:
         return []
-    scores = plane_scores(model, plane.image)
-    predicted = labels_from_scores(scores, model.spec.output, PredictConfig())
-    there = matched(predicted, truth)
+    there = matched(plane_labels(model, plane.image), truth)
     centres = np.rint(ndimage.center_of_mass(truth > 0, truth, there)).astype(int)
     start = np.array([part.start for part in plane.place])
     flat, zoom = len(start) - plane.labels.ndim, plane.zoom

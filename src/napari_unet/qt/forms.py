@@ -7,7 +7,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSlider, FloatSpinBox, SpinBox
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QWidget
 
 from napari_unet.engine.config import Frozen
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from magicgui.widgets.bases import ValueWidget
     from pydantic.fields import FieldInfo
+    from superqt import QLargeIntSpinBox
 
 C = TypeVar("C", bound=Frozen)
 AUTOMATIC = "auto"
@@ -104,10 +105,32 @@ def _int_widget(field: FieldInfo) -> SpinBox:
     low, high = limits(field, 0, 1_000_000)
     if get_origin(field.annotation) is UnionType:  # int or nothing: 0 means nothing
         widget = SpinBox(min=0, max=int(high))
-        widget.native.setSpecialValueText(AUTOMATIC)
         widget.native.setProperty("lowest", int(low))
+        _Automatic(widget.native)
         return widget
     return SpinBox(min=int(low), max=int(high))
+
+
+class _Automatic(QObject):
+    """Shows "auto" instead of 0, and takes nothing for it; superqt's box does not.
+
+    Parameters
+    ----------
+    box : of which 0 means nothing; it owns this
+    """
+
+    def __init__(self, box: QLargeIntSpinBox) -> None:
+        super().__init__(box)
+        self._box = box
+        box.lineEdit().setPlaceholderText(AUTOMATIC)
+        box.lineEdit().textChanged.connect(self._on_text_changed)
+        self._on_text_changed(box.lineEdit().text())
+
+    def _on_text_changed(self, text: str) -> None:
+        if text == "0":
+            self._box.lineEdit().clear()
+        elif not text and self._box.value():
+            self._box.setValue(0)
 
 
 def _float_widget(field: FieldInfo, value: float) -> ValueWidget[Any]:
@@ -135,8 +158,8 @@ def read(widget: ValueWidget[Any]) -> Any:
 
     A number being typed may still be below the lowest that is allowed.
     """
-    if isinstance(widget, SpinBox) and widget.native.specialValueText():
-        lowest = widget.native.property("lowest")
+    lowest = widget.native.property("lowest")
+    if lowest is not None:
         return max(widget.value, lowest) if widget.value else None
     return widget.value
 
