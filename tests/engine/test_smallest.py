@@ -13,7 +13,9 @@ from napari_unet import load_model, predict, save_model
 from napari_unet.engine.config import USUAL, FinetuneConfig, LabelsConfig, PredictConfig
 from napari_unet.engine.finetune import finetune
 from napari_unet.engine.lessons import ENOUGH, course_of
-from napari_unet.engine.sampling import Example
+from napari_unet.engine.sampling import Example, all_planes
+from napari_unet.engine.scoring import count_planes
+from napari_unet.engine.verdict import standing
 from tiny import noise, nuclei, tiny_model
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def seeing_one(smallest: int | None) -> Model:
     with torch.no_grad():
         for parameter in model.network.parameters():
             parameter.fill_(10.0 if parameter.shape == (1,) else 0.0)
-    return replace(model, spec=model.spec.model_copy(update={"smallest": smallest}))
+    return model.saying(smallest)
 
 
 def test_half_of_the_smallest_twentieth_is_expected() -> None:
@@ -91,6 +93,17 @@ def test_smaller_objects_are_left_out_unless_the_user_says(
     told = known is not None and asked is None
     assert (f"smaller than {known or 0:,} pixels are left out" in found.summary) == told
     assert found.report.smallest == known
+
+
+def test_it_is_not_taken_for_forgetting() -> None:
+    model = seeing_one(None)
+    memory = all_planes([Example(noise((64, 64)), np.ones((64, 64), int))], model.spec)
+    course = course_of([lessons(25)], model, QUICK)
+    for smallest in (None, 5000):
+        known = model.saying(smallest)
+        assert standing(known, course, memory).memory == 1.0
+        found = count_planes(known, memory)["predicted"]
+        assert found == (smallest is None)
 
 
 def test_it_is_counted_in_the_images_own_pixels() -> None:

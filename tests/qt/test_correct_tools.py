@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
-from qtpy.QtGui import QCursor, QMouseEvent
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QCheckBox
 
 from napari_unet.qt import tool_choice
@@ -53,6 +53,18 @@ class Bench:
         QApplication.processEvents()
 
     def point_at(self, *place: float, kind: Any = QEvent.Type.MouseMove) -> None:
+        """Move the pointer to a place, and press or release the button there."""
+        self.hands.wait(lambda: self._arrives(place))
+        if kind != QEvent.Type.MouseMove:
+            self._send(place, kind)
+
+    def _arrives(self, place: tuple[float, ...]) -> bool:
+        """Move, and tell whether napari saw it there: a canvas may yet be resized."""
+        self._send(place, QEvent.Type.MouseMove)
+        seen = self.viewer.cursor.position[-2:]
+        return bool(np.allclose(seen, place, atol=1.0))
+
+    def _send(self, place: tuple[float, ...], kind: Any) -> None:
         canvas = self.viewer.window._qt_viewer.canvas.native
         centre = np.array([canvas.height(), canvas.width()]) / 2
         camera = camera_of(self.viewer)
@@ -63,9 +75,6 @@ class Bench:
             kind, QPointF(where), QPointF(canvas.mapToGlobal(where)),
             NO_BUTTON if moves else LEFT, LEFT, Qt.KeyboardModifier.NoModifier,
         )  # fmt: skip
-        # the screen's own pointer too: else it tells at times of where it was
-        QCursor.setPos(canvas.mapToGlobal(where))
-        QApplication.processEvents()
         self.viewer.mouse_over_canvas = True
         QApplication.sendEvent(canvas, event)
         QApplication.processEvents()
@@ -216,10 +225,10 @@ def test_without_an_object_it_says_how_to_pick_one(one: Bench) -> None:
 
 def test_keys_take_the_object_under_the_pointer(one: Bench) -> None:
     one.opened.corrections.unaccept((slice(None), slice(None)))
-    one.point_at(33, 8)
     for key, title in (
         ("G", "accept object"), ("H", "fill holes"), ("O", "smooth"), ("D", "delete"),
     ):  # fmt: skip
+        one.point_at(33, 8)
         one.layer.selected_label = 1
         one.hands.key(getattr(Qt.Key, f"Key_{key}"), SHIFT)
         assert one.opened.corrections.history.last == title

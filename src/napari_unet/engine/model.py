@@ -83,8 +83,13 @@ class Model:
         elder = self.elder
         if elder is None or not elder.gate.is_old(describe(image)):
             return replace(self, elder=None)
-        spec = self.spec.model_copy(update={"smallest": None})  # of the other kind
-        return replace(self, network=elder.network, spec=spec, elder=None)
+        other = replace(self, network=elder.network, elder=None)
+        return other.saying(None)  # of the other kind
+
+    def saying(self, smallest: int | None) -> Model:
+        """Return the model with another ``ModelSpec.smallest``."""
+        spec = self.spec.model_copy(update={"smallest": smallest})
+        return replace(self, spec=spec)
 
     def to(self, device: torch.device) -> Model:
         """Return the model with its weights on ``device``."""

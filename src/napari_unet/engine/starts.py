@@ -49,7 +49,8 @@ def fit_from_best(
         return overall(measures(count_planes(current, course.checking)), current.spec)
 
     def train(begin: Model, settings: FinetuneConfig, compete: bool) -> FitSteps:
-        begin = with_smallest(begin, course)
+        smallest = course.smallest(begin.spec)
+        begin = begin if smallest is None else begin.saying(smallest)
         return fit_steps(
             begin, teach(begin), settings, score, teach,
             Manner(config.norm_learns, average=True, compete=compete),
@@ -73,14 +74,6 @@ def fit_from_best(
     start = max(tried, key=lambda each: tried[each][0])
     best = train(tried[start][1], config, enough)
     return start, (yield from whole.part(best, config.steps, last=True))
-
-
-def with_smallest(model: Model, course: Course) -> Model:
-    """Return a model that knows how small the objects are that it learns."""
-    smallest = course.smallest(model.spec)
-    if smallest is None:
-        return model
-    return replace(model, spec=model.spec.model_copy(update={"smallest": smallest}))
 
 
 def doubt_of(start: str, objects: int) -> float:
