@@ -290,6 +290,8 @@ class JobRunner(QObject):
                 bar.reset(total)
             bar.total = total
             bar.update(done - bar.n)
+        if worker.taken:  # while napari drew the bar; this is no news any more
+            return
         if isinstance(event, PartDone) and job.take is not None:
             self._take_part(worker, job.take, event)
         self.progressed.emit(job, event)
