@@ -67,6 +67,34 @@ def failing(error: Exception) -> Generator[int, None, None]:
     raise error
 
 
+def test_a_step_is_not_told_after_what_came_of_the_job(watched: Watched) -> None:
+    gate = threading.Event()
+    taken: list[Any] = []
+
+    def steps() -> Generator[StepDone, None, str]:
+        yield StepDone(1, 2, 0.5)
+        gate.wait(20)
+        return "result"
+
+    class Bar:
+        """As napari's: events are worked off while it is drawn."""
+
+        n, total = 0, 2
+
+        def update(self, _: int) -> None:
+            gate.set()
+            watched.qtbot.waitUntil(lambda: bool(taken), timeout=20_000)
+
+        def close(self) -> None:
+            pass
+
+    watched.runner.run(job(steps(), taken.append, "short"))
+    watched.runner._workers["short"].bar = Bar()  # type: ignore[assignment]
+    watched.wait()
+    assert taken == ["result"]
+    assert not watched.events
+
+
 def test_a_result_is_accepted_on_the_main_thread(watched: Watched) -> None:
     taken: list[Any] = []
     gate = threading.Event()
