@@ -67,7 +67,7 @@ def failing(error: Exception) -> Generator[int, None, None]:
     raise error
 
 
-def test_a_step_is_not_told_after_what_came_of_the_job(watched: Watched) -> None:
+def test_a_step_is_told_before_what_came_of_the_job(watched: Watched) -> None:
     gate = threading.Event()
     taken: list[Any] = []
 
@@ -88,11 +88,15 @@ def test_a_step_is_not_told_after_what_came_of_the_job(watched: Watched) -> None
         def close(self) -> None:
             pass
 
-    watched.runner.run(job(steps(), taken.append, "short"))
+    def accept(result: str) -> None:
+        assert len(watched.events) == 1
+        taken.append(result)
+
+    watched.runner.run(job(steps(), accept, "short"))
     watched.runner._workers["short"].bar = Bar()  # type: ignore[assignment]
     watched.wait()
     assert taken == ["result"]
-    assert not watched.events
+    assert watched.events == [StepDone(1, 2, 0.5)]
 
 
 def test_a_result_is_accepted_on_the_main_thread(watched: Watched) -> None:

@@ -281,20 +281,20 @@ class JobRunner(QObject):
                 self.cancel(lane)
 
     def _on_yielded(self, worker: JobWorker, event: Any) -> None:
-        if not isalive(self):  # the window was closed with this on its way
+        if not isalive(self) or worker.taken:  # closed, or ended, with this on its way
             return
-        job, bar = worker.job, worker.bar
-        if bar is not None and isinstance(event, COUNTED):
-            done, total = fraction_of(event)
-            if done < bar.n:  # something else is counted from now on
-                bar.reset(total)
-            bar.total = total
-            bar.update(done - bar.n)
-        if worker.taken:  # while napari drew the bar; this is no news any more
-            return
+        job = worker.job
         if isinstance(event, PartDone) and job.take is not None:
             self._take_part(worker, job.take, event)
         self.progressed.emit(job, event)
+        bar = worker.bar
+        if bar is None or worker.taken or not isinstance(event, COUNTED):
+            return
+        done, total = fraction_of(event)
+        if done < bar.n:  # something else is counted from now on
+            bar.reset(total)
+        bar.total = total
+        bar.update(done - bar.n)  # last: napari works off events meanwhile
 
     def _take_part(
         self, worker: JobWorker, take: Callable[[PartDone], None], part: PartDone
