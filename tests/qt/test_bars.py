@@ -6,7 +6,7 @@ from qtpy.QtGui import QMovie
 from qtpy.QtWidgets import QLabel, QProgressBar
 
 from napari_unet.jobs import Job
-from napari_unet.qt.bars import show_bar
+from napari_unet.qt.bars import JobBar
 
 
 def test_a_bar_is_shown_and_the_picture_beside_it_stands_still(
@@ -16,7 +16,7 @@ def test_a_bar_is_shown_and_the_picture_beside_it_stands_still(
     movies = [label.movie() for label in window.statusBar().findChildren(QLabel)]
     (movie,) = [movie for movie in movies if movie is not None]
     before = len(window.findChildren(QProgressBar))
-    bar = show_bar(Job("Predicting", iter(()), 3, lambda _: None))
+    bar = JobBar(Job("Predicting", iter(()), 3, lambda _: None))
     assert len(window.findChildren(QProgressBar)) == before + 1
     assert movie.state() != QMovie.MovieState.Running
     bar.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from napari_unet.engine.config import (
 )
 from napari_unet.errors import Interrupted, UnetError
 from napari_unet.jobs import Job
+from napari_unet.qt.bars import JobBar
 from napari_unet.qt.job_runner import SHORTEST_PAUSE, SOON_DONE, JobRunner, JobWorker
 
 if TYPE_CHECKING:
@@ -79,9 +81,7 @@ def test_a_step_is_told_before_what_came_of_the_job(watched: Watched) -> None:
     class Bar:
         """As napari's: events are worked off while it is drawn."""
 
-        n, total = 0, 2
-
-        def update(self, _: int) -> None:
+        def show(self, *_: int) -> None:
             gate.set()
             watched.qtbot.waitUntil(lambda: bool(taken), timeout=20_000)
 
@@ -344,24 +344,43 @@ def test_cancel_all_ends_both_lanes_and_forgets_what_waits(watched: Watched) -> 
 def test_what_comes_after_the_window_was_closed_is_dropped(qtbot) -> None:
     runner = JobRunner()
     worker = JobWorker(Job("late", iter(()), 2, pytest.fail))
-    worker.bar = bar = progress(total=2)
+    worker.bar = bar = JobBar(worker.job)
     runner.deleteLater()
     qtbot.waitUntil(lambda: not isalive(runner))
     runner._on_yielded(worker, TileDone(1, 2))
-    assert bar.n == 0
+    assert "0/2" in str(bar)
     bar.close()
 
 
 def test_a_bar_starts_anew_where_something_else_is_counted(qtbot) -> None:
     runner, worker = JobRunner(), JobWorker(Job("large", iter(()), 3, lambda _: None))
-    worker.bar = bar = progress(total=3)
+    worker.bar = bar = JobBar(worker.job)
     for event in (TileDone(1, 3), TileDone(3, 3), BlockDone(1, 4)):
         runner._on_yielded(worker, event)
-    assert (bar.n, bar.total) == (1, 4)
-    bar.refresh()
     assert "1/4" in str(bar)
     runner._on_yielded(worker, BlockDone(4, 4))
     assert "4/4" in str(bar)
+    bar.close()
+
+
+def test_parts_that_come_at_once_are_not_taken_inside_each_other(
+    make_napari_viewer, qtbot
+) -> None:
+    make_napari_viewer()  # its bar works off events while it is drawn
+    runner, depths = JobRunner(), []
+
+    def take(part: PartDone) -> None:
+        depths.append(len(inspect.stack(0)))
+
+    parts = (PartDone(number, 500, None, (), ()) for number in range(1, 501))
+    worker = JobWorker(Job("parts", parts, 500, lambda _: None, take=take))
+    worker.bar = bar = JobBar(worker.job)
+    worker.yielded.connect(lambda event: runner._on_yielded(worker, event))
+    worker.begin()  # all of them wait before the first is taken
+    assert worker.over.wait(20)
+    qtbot.waitUntil(lambda: len(depths) == 500, timeout=20_000)
+    assert max(depths) < min(depths) + 30
+    assert "500/500" in str(bar)
     bar.close()
 
 

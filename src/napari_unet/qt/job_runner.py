@@ -29,12 +29,10 @@ from napari_unet.engine.config import (
 )
 from napari_unet.errors import Interrupted, UnetError
 from napari_unet.learning import PreviewDone
-from napari_unet.qt.bars import close_bars, show_bar
+from napari_unet.qt.bars import JobBar, close_bars
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from napari.utils import progress
 
     from napari_unet.jobs import Job
 
@@ -95,7 +93,7 @@ class JobWorker(WorkerBase):
         self.result: Any = None
         self.error: Exception | None = None
         self._reported = 0.0
-        self.bar: progress | None = None
+        self.bar: JobBar | None = None
 
     def quit(self) -> None:
         """Ask the job to end after its step, or in it where it only waits.
@@ -239,7 +237,7 @@ class JobRunner(QObject):
         """Show napari's progress bar of a job that still runs."""
         lane = worker.job.lane
         if isalive(self) and self._workers.get(lane) is worker:
-            worker.bar = show_bar(worker.job)  # napari works off events meanwhile
+            worker.bar = JobBar(worker.job)  # napari works off events meanwhile
             if self._workers.get(lane) is not worker:
                 worker.bar.close()
 
@@ -287,14 +285,8 @@ class JobRunner(QObject):
         if isinstance(event, PartDone) and job.take is not None:
             self._take_part(worker, job.take, event)
         self.progressed.emit(job, event)
-        bar = worker.bar
-        if bar is None or worker.taken or not isinstance(event, COUNTED):
-            return
-        done, total = fraction_of(event)
-        if done < bar.n:  # something else is counted from now on
-            bar.reset(total)
-        bar.total = total
-        bar.update(done - bar.n)  # last: napari works off events meanwhile
+        if worker.bar and not worker.taken and isinstance(event, COUNTED):
+            worker.bar.show(*fraction_of(event))  # last: napari works off events
 
     def _take_part(
         self, worker: JobWorker, take: Callable[[PartDone], None], part: PartDone
