@@ -1,7 +1,8 @@
 """A simulated annotator: how few corrected objects make a model good at a new kind.
 
-It has the true masks and drives the session as the panels do: it goes to the place to
-which it is led, corrects the worst objects there in strokes, accepts what is right,
+It has the true masks and drives the session as the panels do: it takes what a look at
+the first image suggests (each way of working begins so), goes to the place to which it
+is led, corrects the worst objects there in strokes, accepts what is right,
 fine-tunes, predicts, and so on until its objects are spent. A draft that did not go
 live by itself is looked at in the next place, and kept where it is better there. Seeds
 are paired: every way of working begins with the same images.
@@ -47,14 +48,16 @@ from napari_unet.engine.config import FinetuneConfig
 from napari_unet.engine.drain import drain
 from napari_unet.engine.finetune import Knowledge, finetune_steps
 from napari_unet.engine.metrics import count, measures, pooled
+from napari_unet.engine.model import revised
 from napari_unet.io.pairs import find_pairs
 from napari_unet.jobs import run_now
 from napari_unet.opened_model import Opening
 from napari_unet.session import Session
+from napari_unet.steps import look_at
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -278,6 +281,16 @@ class Work:
         self.session.set_model(result.model)
 
 
+def axes_of(image: NDArray[Any]) -> str:
+    return "YXC" if image.ndim == 3 else "YX"
+
+
+def _suggested(model: Model, image: NDArray[Any]) -> Mapping[str, Any] | None:
+    """Return what *Use suggestion* would change after a look at an image."""
+    look = drain(look_at(model, image, axes_of(image), None))
+    return None if look.best is None else look.best.changes
+
+
 def around(window: Region, shape: tuple[int, ...]) -> Region:
     """Return what a user sees around a place."""
     return tuple(
@@ -302,6 +315,9 @@ def run(
     cases = [source[i] for i in rng.permutation(len(source))[:IMAGES]]
     known = [p.read() for p in spread(dsb_pairs("val", FLUORESCENCE))[: options.known]]
     base = open_model(options.model)
+    opening = Opening(options.model)
+    if (suggested := _suggested(base, cases[0][0])) is not None:
+        base, opening = revised(base, suggested), opening.changed(suggested)
 
     def row(
         model: Model, objects: int, done: int, said: str = "", *, last: bool = False
@@ -328,9 +344,9 @@ def run(
         return
     session = Session()
     session.autosave = False
-    session.set_model(base, opening=Opening(options.model))
+    session.set_model(base, opening=opening)
     images = [
-        session.add_image(f"image {i}", image, "YXC" if image.ndim == 3 else "YX")
+        session.add_image(f"image {i}", image, axes_of(image))
         for i, (image, _) in enumerate(cases)
     ]
     work = Work(session, cases, unseen, images, rng, way, options)

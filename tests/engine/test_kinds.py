@@ -66,8 +66,9 @@ def with_elder():
     """A model whose elder is another network, for light nuclei."""
     gate = gate_between("light", [light(s) for s in range(6)], [dark(9, 256)])
     assert gate is not None
-    elder = tiny_model(seed=3)
-    return replace(tiny_model(), elder=Elder(elder.network, gate)), elder
+    other = tiny_model(seed=3)
+    elder = Elder(other.network, gate, other.spec.normalization)
+    return replace(tiny_model(), elder=elder), other
 
 
 def test_each_image_is_predicted_by_the_network_of_its_kind() -> None:

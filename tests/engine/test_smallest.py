@@ -13,8 +13,9 @@ from napari_unet import load_model, predict, save_model
 from napari_unet.engine.config import USUAL, FinetuneConfig, LabelsConfig, PredictConfig
 from napari_unet.engine.finetune import finetune
 from napari_unet.engine.lessons import ENOUGH, course_of
-from napari_unet.engine.sampling import Example, all_planes
+from napari_unet.engine.sampling import Example
 from napari_unet.engine.scoring import count_planes
+from napari_unet.engine.teaching import Memory
 from napari_unet.engine.verdict import standing
 from tiny import noise, nuclei, tiny_model
 
@@ -97,12 +98,12 @@ def test_smaller_objects_are_left_out_unless_the_user_says(
 
 def test_it_is_not_taken_for_forgetting() -> None:
     model = seeing_one(None)
-    memory = all_planes([Example(noise((64, 64)), np.ones((64, 64), int))], model.spec)
+    memory = Memory([Example(noise((64, 64)), np.ones((64, 64), int))])
     course = course_of([lessons(25)], model, QUICK)
     for smallest in (None, 5000):
         known = model.saying(smallest)
         assert standing(known, course, memory).memory == 1.0
-        found = count_planes(known, memory)["predicted"]
+        found = count_planes(known, memory.measuring(model.spec))["predicted"]
         assert found == (smallest is None)
 
 

@@ -274,7 +274,7 @@ def test_objects_that_got_worse_are_named_where_they_are() -> None:
             return torch.cat([bright, bright], dim=1)
 
     (plane,) = planes(example, Finds.spec)
-    found = standing(Finds(), Course([plane], [plane], False), []).found  # type: ignore[arg-type]
+    found = standing(Finds(), Course([plane], [plane], False), None).found  # type: ignore[arg-type]
     ((_, y, x),) = [(each.label, *each.centre) for each in found]
     assert abs(y - 30) <= 2
     assert abs(x - 60) <= 2

@@ -88,6 +88,12 @@ MODELS = {
         tiny_model("foreground", dims=3), pixel_size=(2.0, 0.5, 0.5),
         normalization=Normalization(kind="zscore"),
     ),
+    "negative": lambda: refreshed(
+        tiny_model(), normalization=Normalization(negative=True)
+    ),
+    "negative zscore": lambda: refreshed(
+        tiny_model(), normalization=Normalization(kind="zscore", negative=True)
+    ),
 }  # fmt: skip
 
 
@@ -239,6 +245,13 @@ def test_limits_of_each_channel_cannot_be_said(tmp_path: Path) -> None:
     limits = Normalization(kind="fixed", clip=((0.0, 1.0), (0.0, 2.0)))
     model = refreshed(tiny_model(in_channels=2), normalization=limits)
     with pytest.raises(OutputError, match="limits of its own"):
+        save(model, tmp_path / "m.zip", authors=[ADA])
+
+
+def test_a_negative_without_statistics_cannot_be_said(tmp_path: Path) -> None:
+    over = Normalization(kind="scale", negative=True)
+    model = refreshed(tiny_model(), normalization=over)
+    with pytest.raises(OutputError, match="turned over: save the model as"):
         save(model, tmp_path / "m.zip", authors=[ADA])
 
 

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 from napari_unet.formats import load_model
 from napari_unet.qt.model_panel import ModelPanel
 from napari_unet.qt.predict_panel import PredictPanel
+from napari_unet.sample_data import synthetic_nuclei_2d
 from tiny import nuclei, tiny_model
 
 if TYPE_CHECKING:
@@ -253,6 +254,25 @@ def test_a_wrong_scaling_is_noticed_and_mended_with_one_button(hands, foreign) -
     one.wait_idle()
     assert spec_of(one).normalization.kind != "none"
     assert not found.text().startswith("Suspicious: ")
+
+
+def test_a_negative_is_noticed_and_turned_over_with_one_button(hands) -> None:
+    one = hands("Model", "Predict")
+    bright = np.asarray(synthetic_nuclei_2d()[0][0])
+    one.viewer.add_image(bright.max() - bright, name="dark nuclei")
+    one.load("nuclei-2d")
+    assert "turned over (Negative)" in one.find("model.look_found", QLabel).text()
+    box = one.find("model.negative", QCheckBox)
+    assert not box.isChecked()
+    one.press("model.use")
+    one.wait_idle()
+    assert spec_of(one).normalization.negative
+    assert box.isChecked()
+    assert "turned over" in panel_of(one).facts.labels["Scaling"].text()
+    box.click()
+    one.press("model.apply")
+    one.wait_idle()
+    assert not spec_of(one).normalization.negative
 
 
 def test_a_look_touches_no_layer(hands, foreign) -> None:

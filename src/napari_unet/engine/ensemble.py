@@ -181,7 +181,7 @@ def _members(
             () if zoom is None else (f"image scaled by {zoom} to the model's pixels",)
         )
         member = _Member(model, picture, measured, (*arranged.notes, *scaled), zoom)
-        found.append(_for_kind(member))
+        found.append(_for_kind(member, arranged.stack))
         axes = axes or guess_axes(image.shape, spec.architecture)  # as by the first
     return found
 
@@ -223,7 +223,7 @@ def _sampled(measured: Measured) -> tuple[str, ...]:
     return (f"intensities measured on a sample of {measured.sampled:,} pixels",)
 
 
-def _for_kind(member: _Member) -> _Member:
+def _for_kind(member: _Member, stack: str) -> _Member:
     """Return a member with the model for its image's kind, and a note on it."""
     model, shape = member.model, member.picture.shape
     if model.elder is None:
@@ -236,7 +236,11 @@ def _for_kind(member: _Member) -> _Member:
         return replace(member, model=fitting)
     name = model.elder.gate.name
     said = f"an image of the kind that {name} knows: its weights were used"
-    return replace(member, model=fitting, notes=(*member.notes, said))
+    measured, taken = member.measured, fitting.spec.normalization
+    if taken != model.spec.normalization:
+        measured = Measured(member.picture, taken, stack)
+    notes = (*member.notes, said)
+    return replace(member, model=fitting, measured=measured, notes=notes)
 
 
 def _middles(shape: tuple[int, ...]) -> Iterable[slice]:

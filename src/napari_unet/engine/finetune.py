@@ -21,7 +21,7 @@ from napari_unet.engine.model import FROZEN, Elder
 from napari_unet.engine.spec import OBJECTS
 from napari_unet.engine.starts import STARTS, fit_from_best
 from napari_unet.engine.teaching import Teaching
-from napari_unet.engine.verdict import Verdict, judge, standing
+from napari_unet.engine.verdict import Verdict, judge, remembered, standing
 from napari_unet.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -159,23 +159,24 @@ def finetune_steps(
     base = known.base or model
     course = course_of(examples, model, config)
     recalled: list[Plane] = []
-    measuring: list[Plane] = []
+    memory = known.memory if config.remember > 0 else None
     elder = model.elder
-    if config.remember > 0 and known.memory is not None:
-        old, measuring = known.memory.planes(base.spec)
-        elder = elder_of(base, model, old, course.training)
+    knowing = base.turned_over(negative=False)  # as it takes the images it learnt from
+    if memory is not None:
+        old = memory.learnt(model.spec)
+        elder = elder_of(knowing, model, old, course.training)
         if elder is None or not is_sure(elder, old):
-            recalled = yield from known.memory.steps(base)
-    before = standing(model, course, measuring)
-    reference = before if base is model else standing(base, course, measuring)
+            recalled = yield from memory.steps(knowing, model.spec)
+    before = standing(model, course, memory)
+    reference = before.memory if knowing is model else remembered(knowing, memory)
     teach = Teaching(model, course, recalled, config)
     starts = {"current": model, "base": base, "draft": known.draft}
     start, fitted = yield from fit_from_best(starts, course, teach, config)
     tuned = replace(fitted.model, elder=elder)
-    after = standing(tuned, course, measuring)
+    after = standing(tuned, course, memory)
     verdict = judge(
         before, after, model.spec, allowed=config.allowed_loss, honest=course.honest,
-        reference=reference.memory,
+        reference=reference,
     )  # fmt: skip
     remark = "; ".join(each for each in (fitted.remark, unfit) if each)
     scored = before.checking, after.checking
@@ -208,11 +209,18 @@ def check_trainable(model: Model) -> None:
 def elder_of(
     base: Model, model: Model, old: Sequence[Plane], own: Sequence[Plane]
 ) -> Elder | None:
-    """Return the loaded network for images of its kind, if they can be told apart."""
+    """Return the loaded network for images of its kind, if they can be told apart.
+
+    Parameters
+    ----------
+    base : as it takes images of its kind
+    model : that is to learn
+    old, own : images of its kind, and what is to be learnt, as ``model`` sees them
+    """
     if base.spec.architecture != model.spec.architecture:
         return None  # one file could not hold both
     gate = gate_between(base.spec.name, [p.image for p in old], [p.image for p in own])
-    return Elder(base.network, gate) if gate else None
+    return Elder(base.network, gate, base.spec.normalization) if gate else None
 
 
 def fitting(known: Knowledge, model: Model) -> tuple[Knowledge, str]:
@@ -226,6 +234,9 @@ def fitting(known: Knowledge, model: Model) -> tuple[Knowledge, str]:
     known : what fits
     remark : what was left out, one clause, or ""
     """
+    if known.base is not None:
+        turned = known.base.turned_over(model.spec.normalization.negative)
+        known = replace(known, base=turned)
     draft = known.draft
     if draft is not None and not draft.spec.is_like(model.spec):
         draft = None

@@ -179,7 +179,7 @@ def look_steps(
     findings = [_finding(model, seen)]
     yield LookDone(1, total)
     for step, other in enumerate(alternatives, start=2):
-        if findings[0].doubtful or "reading" in other.changes:
+        if findings[0].doubtful or _says_itself(other, findings[0]):
             found = _finding(other.make(), seen, other)
             findings.append(found)
         yield LookDone(step, total)
@@ -192,7 +192,9 @@ def alternatives_of(model: Model) -> list[Alternative]:
     Readings are not among them: they need the file.
     """
     spec = model.spec
-    found = [*_scalings(spec), *_orders(spec), *_activations(spec)]
+    found = [
+        *_negatives(spec), *_scalings(spec), *_orders(spec), *_activations(spec),
+    ]  # fmt: skip
     return [
         Alternative(name, changes, partial(revised, model, changes))
         for name, changes in found
@@ -200,6 +202,15 @@ def alternatives_of(model: Model) -> list[Alternative]:
 
 
 Named = tuple[str, dict[str, Any]]
+
+
+def _negatives(spec: ModelSpec) -> list[Named]:
+    """Return the image turned over: networks are trained on one kind of contrast."""
+    if spec.architecture.in_channels != 1:
+        return []
+    negative = not spec.normalization.negative
+    name = "the image turned over" if negative else "the image as it is"
+    return [(f"{name} (Negative)", {"normalization": {"negative": negative}})]
 
 
 def _scalings(spec: ModelSpec) -> list[Named]:
@@ -248,6 +259,16 @@ def _activations(spec: ModelSpec) -> list[Named]:
         return [("the network's output as it is", {"activation": "none"})]
     other = "softmax" if spec.output == "classes" else "sigmoid"
     return [(f"a {other} at the end", {"activation": other})]
+
+
+def _says_itself(other: Alternative, now: Finding) -> bool:
+    """Tell whether an alternative is to be tried though nothing is in doubt.
+
+    Bright objects on dark, taken for what is between dark ones, look decided too; the
+    batch norms tell them apart.
+    """
+    turned = "negative" in other.changes.get("normalization", {})
+    return "reading" in other.changes or (turned and now.mismatch is not None)
 
 
 # -- one look

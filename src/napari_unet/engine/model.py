@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from napari_unet.engine.kinds import Gate
     from napari_unet.engine.networks import AnyNetwork
-    from napari_unet.engine.spec import Activation
+    from napari_unet.engine.spec import Activation, Normalization
 
 FROZEN = (
     "{name} cannot be fine-tuned, because frozen programs cannot be trained: their "
@@ -37,11 +37,13 @@ class Elder:
     Attributes
     ----------
     network : like the model's own
-    gate : tells for which images
+    gate : tells for which images, by what the model's own network would see of them
+    normalization : how it takes these images
     """
 
     network: AnyNetwork
     gate: Gate
+    normalization: Normalization
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,26 @@ class Model:
         Parameters
         ----------
         image : (C, [Z,] Y, X) float32, normalised, or a large part of it
+
+        Returns
+        -------
+        model : it may be for the image as another normalisation makes it
         """
         elder = self.elder
         if elder is None or not elder.gate.is_old(describe(image)):
             return replace(self, elder=None)
-        other = replace(self, network=elder.network, elder=None)
-        return other.saying(None)  # of the other kind
+        told = {"normalization": elder.normalization, "smallest": None}
+        spec = self.spec.model_copy(update=told)  # how small its objects are: unknown
+        return Model(elder.network, spec)
+
+    def turned_over(self, negative: bool) -> Model:
+        """Return the model for images as they are, or for their negatives."""
+        if negative == self.spec.normalization.negative:
+            return self
+        update = {"negative": negative}
+        normalization = self.spec.normalization.model_copy(update=update)
+        spec = self.spec.model_copy(update={"normalization": normalization})
+        return replace(self, spec=spec, elder=None)
 
     def saying(self, smallest: int | None) -> Model:
         """Return the model with another ``ModelSpec.smallest``."""

@@ -23,6 +23,8 @@ MEASURED = ("percentile", "minmax", "zscore")  # kinds that depend on the image
 class Statistics:
     """Per channel: normalised = (raw - offset) / scale, both (C,) float64.
 
+    The scale is below 0 where the image is turned over, so that dark becomes bright.
+
     ``clip`` (2, C) holds what raw intensities are limited to before, where they are.
     The result is multiplied by ``gain``, ``shift`` is added, and it is limited to
     ``limits``, where there are any. ``sampled`` counts the pixels per channel that were
@@ -52,17 +54,13 @@ def statistics(image: Any, normalization: Normalization) -> Statistics:
         regular sample is measured, of what is read part by part some whole chunks
     normalization : what to measure
     """
-    if normalization.kind == "fixed":
-        measured = _fixed(normalization, len(image))
-    else:
-        needed = normalization.kind in MEASURED
-        samples = [_sample(c) if needed else np.zeros(1) for c in image]
-        offset, scale = np.array(_measured(samples, normalization), np.float64).T
-        sampled = samples[0].size if needed and samples[0].size < image[0].size else 0
-        measured = Statistics(offset, scale, sampled=sampled)
+    needed = normalization.kind in MEASURED or normalization.negative
+    samples = [_sample(c) if needed else np.zeros(1) for c in image]
+    measured = _turned_over if normalization.negative else _plainly
     return replace(
-        measured,
+        measured(samples, normalization),
         gain=normalization.gain, shift=normalization.shift, limits=normalization.limits,
+        sampled=samples[0].size if needed and samples[0].size < image[0].size else 0,
     )  # fmt: skip
 
 
@@ -122,6 +120,32 @@ def _fixed(normalization: Normalization, channels: int) -> Statistics:
         np.broadcast_to(np.array(normalization.deviations, np.float64), channels),
         np.broadcast_to(clip, (2, channels)) if clip.size else None,
     )
+
+
+def _turned_over(
+    samples: list[NDArray[Any]], normalization: Normalization
+) -> Statistics:
+    """Return what normalises an image as the others would its negative.
+
+    That is measured on the negative too; else its range is that of the image.
+    """
+    if normalization.kind in MEASURED:
+        negatives = [-sample.astype(np.float64) for sample in samples]
+        offset, scale = np.array(_measured(negatives, normalization), np.float64).T
+        return Statistics(-offset, -scale)
+    if normalization.together:
+        samples = [np.concatenate(samples)] * len(samples)
+    ends = np.array([float(s.min()) + float(s.max()) for s in samples])
+    plain = _plainly(samples, normalization)
+    clip = None if plain.clip is None else ends - plain.clip[::-1]
+    return Statistics(ends - plain.offset, -plain.scale, clip)
+
+
+def _plainly(samples: list[NDArray[Any]], normalization: Normalization) -> Statistics:
+    if normalization.kind == "fixed":
+        return _fixed(normalization, len(samples))
+    offset, scale = np.array(_measured(samples, normalization), np.float64).T
+    return Statistics(offset, scale)
 
 
 def _sample(channel: Any) -> NDArray[Any]:

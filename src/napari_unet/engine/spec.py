@@ -119,6 +119,11 @@ class Normalization(Frozen):
     holds (lowest, highest), then ``means`` are subtracted and the rest is divided by
     ``deviations``; each holds one value for all channels, or one per channel.
 
+    ``negative`` turns intensities over first, as on a photographic negative: dark
+    becomes bright. Statistics are those of the negative; where there are none, it has
+    the range of the image. It is for images that are the negative of those that the
+    network was trained on.
+
     ``together`` measures all channels as one, ``each`` names stack axes, such as "T" or
     "TZ", whose slices are measured each on its own; ``eps`` is added to what is divided
     by. Of every kind, the result is multiplied by ``gain``, ``shift`` is added, and it
@@ -134,6 +139,7 @@ class Normalization(Frozen):
     means: tuple[FiniteFloat, ...] = (0.0,)
     deviations: tuple[Annotated[FiniteFloat, Field(gt=0)], ...] = (1.0,)
     clip: tuple[tuple[FiniteFloat, FiniteFloat], ...] = ()
+    negative: bool = False
     together: bool = False
     each: Annotated[str, Field(pattern="^[ABD-WZ]*$", max_length=6)] = ""
     eps: Annotated[FiniteFloat, Field(ge=0)] = 0.0
@@ -168,6 +174,8 @@ class Normalization(Frozen):
     def __str__(self) -> str:
         """Say it in the words of the Model panel."""
         said = [self._kind()]
+        if self.negative:
+            said.append("turned over (negative)")
         if (self.gain, self.shift) != (1.0, 0.0):
             said.append(f"times {self.gain:g} plus {self.shift:g}")
         if self.limits is not None:
@@ -312,17 +320,18 @@ class ModelSpec(Frozen):
             if self.source(fact) == "guessed"
         ]
 
+    @property
+    def task(self) -> tuple[object, ...]:
+        """Which images it takes, and which scores it gives; it can be compared."""
+        network = self.architecture
+        return (
+            network.dims, network.in_channels, network.out_channels, self.output,
+            self.likely_activation, self.normalization, self.channel_order,
+        )  # fmt: skip
+
     def is_like(self, other: ModelSpec) -> bool:
         """Tell whether both take the same images and give the same scores."""
-
-        def task(spec: ModelSpec) -> tuple[object, ...]:
-            network = spec.architecture
-            return (
-                network.dims, network.in_channels, network.out_channels, spec.output,
-                spec.likely_activation, spec.normalization, spec.channel_order,
-            )  # fmt: skip
-
-        return task(self) == task(other)
+        return self.task == other.task
 
     @property
     def gives_objects(self) -> bool:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.spec import ModelSpec
 
 LARGEST = 2**22  # pixels in all whose errors are looked at again after each check
+VIEWS = 2  # ways of seeing the same images that are kept
 EVERY = 5  # one of so many remembered images only measures what was forgotten
 SIZE = 15  # pixels over which an error makes its surroundings hard
 
@@ -65,18 +66,6 @@ class Teaching:
 # -- teachers
 
 
-def taught(plane: Plane, teacher: Model, where: NDArray[np.float32]) -> Plane:
-    """Return a plane with the scores of a teacher.
-
-    Parameters
-    ----------
-    plane : any
-    teacher : the model that is followed
-    where : (1, [Z,] Y, X) float32, 1 where it is followed
-    """
-    return replace(plane, teacher=plane_scores(teacher, plane.image), follow=where)
-
-
 def taught_elsewhere(planes: Sequence[Plane], teacher: Model) -> list[Plane]:
     """Return planes in which the teacher is followed where nothing was corrected."""
     found = []
@@ -84,7 +73,8 @@ def taught_elsewhere(planes: Sequence[Plane], teacher: Model) -> list[Plane]:
         corrected = plane.supervised
         if plane.held is not None:
             corrected = np.maximum(corrected, plane.held)
-        found.append(taught(plane, teacher, 1 - corrected))
+        scores = plane_scores(teacher, plane.image)
+        found.append(replace(plane, teacher=scores, follow=1 - corrected))
     return found
 
 
@@ -98,41 +88,59 @@ class Memory:
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self.examples = examples
-        self._spec: ModelSpec | None = None
-        self._every: list[Plane] = []  # of a model of this spec
-        self._teacher: Model | None = None
+        self._every: dict[tuple[object, ...], list[Plane]] = {}  # by who sees them
+        self._teaching: tuple[object, ...] = ()  # whose scores, and for whom
         self._recalled: list[Plane] = []  # with the scores of the teacher
 
-    def planes(self, spec: ModelSpec) -> tuple[list[Plane], list[Plane]]:
-        """Return what is learnt, without a teacher's scores, and what only measures."""
-        if self._spec != spec:
-            self._spec, self._every = spec, all_planes(self.examples, spec)
-        learnt = [p for number, p in enumerate(self._every) if number % EVERY]
-        return learnt, self._every[::EVERY]
+    def learnt(self, spec: ModelSpec) -> list[Plane]:
+        """Return what is learnt, without a teacher's scores, as a model sees it."""
+        every = self._planes(spec)
+        return [plane for number, plane in enumerate(every) if number % EVERY]
 
-    def steps(self, teacher: Model) -> Generator[RecallDone, Any, list[Plane]]:
-        """Return what is learnt, with a teacher's scores.
+    def measuring(self, spec: ModelSpec) -> list[Plane]:
+        """Return what only measures, as a model sees it."""
+        return self._planes(spec)[::EVERY]
+
+    def _planes(self, spec: ModelSpec) -> list[Plane]:
+        key = (*spec.task, spec.pixel_size)
+        if key not in self._every:
+            if len(self._every) == VIEWS:
+                self._every = {}
+            self._every[key] = all_planes(self.examples, spec)
+        return self._every[key]
+
+    def steps(
+        self, teacher: Model, spec: ModelSpec
+    ) -> Generator[RecallDone, Any, list[Plane]]:
+        """Return what a model is to learn, with a teacher's scores.
 
         Of a teacher they are computed once, also if that is broken off.
+
+        Parameters
+        ----------
+        teacher : the model for the images as they are
+        spec : of the model that learns; it may take them in another way
 
         Yields
         ------
         RecallDone
         """
-        learnt, _ = self.planes(teacher.spec)
-        if self._teacher is not teacher:
-            self._teacher, self._recalled = teacher, []
-        for plane in learnt[len(self._recalled) :]:
-            self._recalled.append(_recalled(plane, teacher))
+        learnt, known = self.learnt(spec), self.learnt(teacher.spec)
+        teaching = teacher.network, spec.task
+        if self._teaching != teaching:
+            self._teaching, self._recalled = teaching, []
+        for number in range(len(self._recalled), len(learnt)):
+            scores = plane_scores(teacher, known[number].image)
+            self._recalled.append(_recalled(learnt[number], scores))
             yield RecallDone(len(self._recalled), len(learnt))
         return self._recalled
 
 
-def _recalled(plane: Plane, teacher: Model) -> Plane:
-    """Return a plane of which only the teacher's scores are learnt."""
+def _recalled(plane: Plane, scores: NDArray[np.float32]) -> Plane:
+    """Return a plane of which only a teacher's scores are learnt."""
     everywhere = np.ones_like(plane.supervised)
-    found = taught(plane, teacher, everywhere)
-    return replace(found, supervised=np.zeros_like(everywhere))
+    nowhere = np.zeros_like(everywhere)
+    return replace(plane, teacher=scores, follow=everywhere, supervised=nowhere)
 
 
 # -- hard places

@@ -12,13 +12,12 @@ from napari_unet.engine.metrics import matched, measures, mostly, pooled
 from napari_unet.engine.scoring import count_planes, overall, plane_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from napari_unet.engine.lessons import Course
     from napari_unet.engine.metrics import Counts
     from napari_unet.engine.model import Model
     from napari_unet.engine.sampling import Plane
     from napari_unet.engine.spec import ModelSpec
+    from napari_unet.engine.teaching import Memory
 
 NOTICEABLE = 0.005  # smaller gains of a score are none
 FEWEST_TO_LOSE = 1  # objects that may always be lost: of few, one is a large share
@@ -75,18 +74,26 @@ class Verdict:
     lost: tuple[LostObject, ...]
 
 
-def standing(model: Model, course: Course, memory: Sequence[Plane]) -> Standing:
+def standing(model: Model, course: Course, memory: Memory | None) -> Standing:
     """Measure a model on corrections and on what it shall remember."""
     learnt = count_planes(model, course.training)
     checking = count_planes(model, course.checking) if course.honest else learnt
     found = [o for plane in course.training for o in _found(model, plane)]
-    recalled = None
-    if memory:
-        knowing = model.saying(None)  # how small its new objects are is no forgetting
-        parts = [count_planes(knowing.fitting(p.image), [p]) for p in memory]
-        measured = measures(pooled(parts))
-        recalled = measured["ap50" if model.spec.gives_objects else "dice"]
-    return Standing(checking, learnt, frozenset(found), recalled)
+    return Standing(checking, learnt, frozenset(found), remembered(model, memory))
+
+
+def remembered(model: Model, memory: Memory | None) -> float | None:
+    """Return how right a model is on what it shall remember; None: it is nothing."""
+    if memory is None:
+        return None
+    knowing = model.saying(None)  # how small its new objects are is no forgetting
+    parts = []
+    for number, plane in enumerate(memory.measuring(model.spec)):
+        fitting = knowing.fitting(plane.image)
+        seen = memory.measuring(fitting.spec)[number]
+        parts.append(count_planes(fitting, [seen]))
+    measured = measures(pooled(parts)) if parts else {}
+    return measured.get("ap50" if model.spec.gives_objects else "dice")
 
 
 def _found(model: Model, plane: Plane) -> list[LostObject]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from napari_unet.engine.kinds import Gate
 from napari_unet.engine.model import Elder, Model
-from napari_unet.engine.spec import ModelSpec
+from napari_unet.engine.spec import ModelSpec, Normalization
 from napari_unet.errors import CheckpointError, OutputError
 from napari_unet.formats.weights import assemble, check_weights, understood
 from napari_unet.formats.wrappers import unwrap
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 FORMAT = "napari-unet 1"
 ELDER = "elder."  # before names of weights of the network that a model was made from
+ELDER_SCALING = "elder normalization"
+Told = TypeVar("Told", bound=BaseModel)
 
 
 def matches(path: Path, head: bytes) -> bool:
@@ -77,14 +79,26 @@ def load(path: Path, wanted: str = "") -> Model:
     model = Model(assemble(spec.architecture, own, path.name), spec)
     old = {k.removeprefix(ELDER): v for k, v in weights.items() if k not in own}
     network = assemble(spec.architecture, old, path.name)
-    return replace(model, elder=Elder(network, gate))
+    return replace(model, elder=Elder(network, gate, _elders(path, metadata, spec)))
 
 
 def _gate(path: Path, metadata: dict[str, str]) -> Gate | None:
-    if "gate" not in metadata:
-        return None
+    return _read(path, Gate, metadata["gate"]) if "gate" in metadata else None
+
+
+def _elders(path: Path, metadata: dict[str, str], spec: ModelSpec) -> Normalization:
+    """Return how an elder takes its images: as the model does, unless it is said."""
+    if ELDER_SCALING not in metadata:
+        return spec.normalization
+    taken = _read(path, Normalization, metadata[ELDER_SCALING])
+    if taken.channels not in (1, spec.architecture.in_channels):
+        raise _unknown(path)
+    return taken
+
+
+def _read(path: Path, kind: type[Told], text: str) -> Told:
     try:
-        return Gate.model_validate_json(metadata["gate"])
+        return kind.model_validate_json(text)
     except ValidationError as error:
         raise _unknown(path) from error
 
@@ -126,6 +140,7 @@ def save(model: Model, path: Path) -> None:
     }
     if model.elder is not None:
         metadata["gate"] = model.elder.gate.model_dump_json()
+        metadata[ELDER_SCALING] = model.elder.normalization.model_dump_json()
     try:
         save_file(weights, path, metadata=metadata)
     except SafetensorError as error:  # how this library says that the disk is full

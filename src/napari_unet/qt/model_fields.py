@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QLineEdit,
@@ -146,11 +147,18 @@ class ScalingField(Field):
         )
         for axes, text in MEASURED_ON.items():
             self.each.addItem(text, axes)
+        self.negative = QCheckBox("Negative (turn dark and bright over)")
+        self.negative.setObjectName("unet.model.negative")
+        self.negative.setToolTip(
+            "Turn images over before the network sees them: where they show dark\n"
+            "objects on bright and it knows bright ones on dark, or the reverse"
+        )
         row = QWidget()
         layout = side_by_side(*self.numbers.values())
         layout.setContentsMargins(0, 0, 0, 0)
         row.setLayout(layout)
-        self._fill(self.kind, row, self.each)
+        self._fill(self.kind, row, self.negative, self.each)
+        self.negative.toggled.connect(lambda _: self.changed.emit())
         self.kind.currentIndexChanged.connect(self._on_kind_changed)
         self.each.currentIndexChanged.connect(lambda _: self.changed.emit())
         for box in self.numbers.values():
@@ -166,6 +174,7 @@ class ScalingField(Field):
     def show_spec(self, spec: ModelSpec) -> None:
         """Show kind and numbers."""
         shown = spec.normalization
+        self.negative.setChecked(shown.negative)
         self.kind.setCurrentIndex(self.kind.findData(shown.kind))
         for name, box in self.numbers.items():
             box.setValue(getattr(shown, name))
@@ -175,9 +184,11 @@ class ScalingField(Field):
         self._on_kind_changed()
 
     def value(self) -> dict[str, Any]:
-        """Return the normalisation; only the numbers that its kind uses."""
+        """Return the normalisation; only what its kind uses."""
         kind = self.kind.currentData()
-        numbers = {name: self.numbers[name].value() for name in NUMBERS.get(kind, ())}
+        numbers: dict[str, Any] = {"negative": self.negative.isChecked()}
+        for name in NUMBERS.get(kind, ()):
+            numbers[name] = self.numbers[name].value()
         if kind in MEASURED:
             numbers["each"] = self.each.currentData()
         return {"normalization": {"kind": kind, **numbers}}

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from napari_unet.engine.normalize import MEASURED
 from napari_unet.errors import OutputError
 from napari_unet.formats.bioimageio.preprocessing import FAR
 from napari_unet.formats.bioimageio.tensors import SPACE
@@ -272,6 +273,8 @@ def preprocessing(said: Normalization, dims: int) -> list[dict[str, Any]]:
     steps = []
     if said.kind in ("percentile", "minmax"):
         low, high = (said.low, said.high) if said.kind == "percentile" else (0.0, 100.0)
+        if said.negative:  # its darkest pixels are the image's brightest
+            low, high = 100.0 - high, 100.0 - low
         limits = {"min_percentile": low, "max_percentile": high}
         steps.append(_step("scale_range", **measured, **limits))
     elif said.kind == "zscore":
@@ -279,8 +282,17 @@ def preprocessing(said: Normalization, dims: int) -> list[dict[str, Any]]:
     elif said.kind == "fixed":
         steps += _fixed(said)
     gain = said.gain / said.divisor if said.kind == "scale" else said.gain
-    if (gain, said.shift) != (1.0, 0.0):
-        steps.append(_step("scale_linear", gain=gain, offset=said.shift))
+    shift = said.shift
+    if said.negative:
+        if said.kind not in MEASURED:
+            raise OutputError(
+                "BioImage.IO cannot say that images of this scaling are turned over: "
+                "save the model as .safetensors instead."
+            )
+        shift += gain if said.kind != "zscore" else 0.0  # 0 to 1 become 1 to 0
+        gain = -gain
+    if (gain, shift) != (1.0, 0.0):
+        steps.append(_step("scale_linear", gain=gain, offset=shift))
     return [*steps, *_clip(said.limits)]
 
 
