@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from napari_unet.engine.finetune import (
     in_words,
 )
 from napari_unet.engine.metrics import count
+from napari_unet.engine.model import between
 from napari_unet.engine.normalize import normalize, statistics
 from napari_unet.engine.sampling import Example
 from napari_unet.engine.starts import FEW, doubt_of
@@ -334,3 +335,33 @@ def test_the_words_tell_missed_found_and_false_objects() -> None:
         count(wrong, truth), count(truth, truth), "classes", honest=True, remark=""
     )
     assert dice == "Dice 1.00 on held-out corrections, before 0.00"
+
+
+# -- between the old weights and the new
+
+
+def test_weights_lie_between_those_of_two_models() -> None:
+    old, new = tiny_model(seed=1), tiny_model(seed=2)
+    found = between(old, new, 0.25)
+    states = (m.network.state_dict() for m in (old, new, found))
+    for a, b, c in zip(*(s.values() for s in states), strict=True):
+        wanted = 0.25 * a + 0.75 * b if a.is_floating_point() else b
+        torch.testing.assert_close(c, wanted)
+    assert found.spec == new.spec
+
+
+@pytest.mark.parametrize(
+    ("start", "trusted", "kept"),
+    [("current", 1.0, True), ("current", 0.0, False), ("scratch", 1.0, False)],
+)
+def test_what_comes_of_it_keeps_a_share_of_weights_that_were_some_good(
+    start: Any, trusted: float, kept: bool, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("napari_unet.engine.teaching.trust", lambda *_: trusted)
+    monkeypatch.setattr("napari_unet.engine.finetune.OLD_SHARE", 1.0)
+    model, config = tiny_model(), QUICK.model_copy(update={"start": start, "steps": 4})
+    result = finetune(model, [Example(*nuclei(), axes="YX")], config=config)
+    pairs = zip(
+        model.network.parameters(), result.model.network.parameters(), strict=True
+    )
+    assert all(torch.equal(a, b) for a, b in pairs) == kept

@@ -17,7 +17,7 @@ from napari_unet.engine.drain import drain
 from napari_unet.engine.kinds import describe, gate_between
 from napari_unet.engine.lessons import course_of
 from napari_unet.engine.metrics import measures
-from napari_unet.engine.model import FROZEN, Elder
+from napari_unet.engine.model import FROZEN, Elder, between
 from napari_unet.engine.spec import OBJECTS
 from napari_unet.engine.starts import STARTS, fit_from_best
 from napari_unet.engine.teaching import Teaching
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.sampling import Example, Plane
     from napari_unet.engine.teaching import Memory
 
+OLD_SHARE = 0.3  # at most, of the weights that learning began from, in what comes of it
 SURE = 0.95  # of the images of the old kind: an elder that gets them is enough
 
 
@@ -172,7 +173,8 @@ def finetune_steps(
     teach = Teaching(model, course, recalled, config)
     starts = {"current": model, "base": base, "draft": known.draft}
     start, fitted = yield from fit_from_best(starts, course, teach, config)
-    tuned = replace(fitted.model, elder=elder)
+    begun = None if start == "scratch" else starts[start] or model
+    tuned = replace(_steadied(begun, fitted.model, teach), elder=elder)
     after = standing(tuned, course, memory)
     verdict = judge(
         before, after, model.spec, allowed=config.allowed_loss, honest=course.honest,
@@ -187,6 +189,20 @@ def finetune_steps(
         with_verdict(said, verdict, start, config, elder), verdict, start, fitted.steps,
         fitted.stopped, fitted.learnt,
     )  # fmt: skip
+
+
+def _steadied(begun: Model | None, tuned: Model, teach: Teaching) -> Model:
+    """Return a tuned model with a share of the weights that it began from.
+
+    Corrections are few and the worst that there were: between the old weights and the
+    new ones a network is better on other images than with either, where the old ones
+    were some good.
+    """
+    if begun is None:  # random weights
+        return tuned
+    known = begun is teach.teacher
+    trusted = teach.trusted if known else teach.trust_in(begun)
+    return between(begun, tuned, min(OLD_SHARE, trusted))
 
 
 def check_trainable(model: Model) -> None:

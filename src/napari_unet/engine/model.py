@@ -127,6 +127,28 @@ def activate(logits: Tensor, activation: Activation) -> Tensor:
     return logits.sigmoid() if activation == "sigmoid" else logits
 
 
+def between(old: Model, new: Model, share: float) -> Model:
+    """Return ``new`` with weights and statistics between its own and those of another.
+
+    Parameters
+    ----------
+    old, new : of one architecture; left as they are
+    share : of the old, 0 to 1
+
+    References
+    ----------
+    Wortsman et al.: Robust fine-tuning of zero-shot models, CVPR 2022,
+    arXiv:2109.01903.
+    """
+    network = deepcopy(new.network)
+    before = old.network.state_dict()
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(before[name].to(value.device), share)
+    return replace(new, network=network)
+
+
 def revised(model: Model, changes: Mapping[str, Any]) -> Model:
     """Return a model with some of what is known of it changed, its weights the same.
 

@@ -40,19 +40,23 @@ class Teaching:
         config: FinetuneConfig,
     ) -> None:  # fmt: skip
         self.teacher = model
-        self.course = course
         self.memory = memory
         self.config = config
-        self.trusted = 0.0
         self.planes = self._prepared(course)
 
     def _prepared(self, course: Course) -> list[Plane]:
         """Return the planes to learn from; the teacher is followed elsewhere."""
+        self.course = course
+        self.trusted = self.trust_in(self.teacher)
         if self.config.teacher <= 0:
             return course.training
-        both = course.training + (course.checking if course.honest else [])
-        self.trusted = trust(self.teacher, both)
         return taught_elsewhere(course.training, self.teacher)
+
+    def trust_in(self, model: Model) -> float:
+        """Return how right a model is on all that is corrected, 0 to 1."""
+        course = self.course
+        both = course.training + (course.checking if course.honest else [])
+        return trust(model, both)
 
     def __call__(self, model: Model, more: Learn | None = None) -> Lesson:
         """Return what a model is to learn next."""
