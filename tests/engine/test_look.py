@@ -128,6 +128,15 @@ def test_an_image_of_other_channels_is_refused_in_a_sentence() -> None:
         look(tiny_model(), noise((5, 30, 30)), "CYX")
 
 
+def test_the_layers_of_the_model_in_use_are_left_to_others() -> None:
+    model, called = guessed(tiny_model()), []
+    model.network.register_forward_hook(lambda network, *_: called.append(network))
+    found = look(model, noise((40, 40)), "YX")
+    assert len(found.findings) > 1
+    assert called  # clones have the hook too
+    assert not any(network is model.network for network in called)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (300, 17), (16, 16)])
 def test_any_size_can_be_looked_at(shape: tuple[int, int]) -> None:
     assert look(tiny_model(), noise(shape), "YX").sentence

@@ -7,7 +7,7 @@ those that it was trained with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -173,14 +173,16 @@ def look_steps(
     total = len(alternatives) + 1
     plane, letters = middle(image, axes, model)
     yield LookDone(0, total)
-    if model.trainable:  # another thread may predict with the same layers
-        model = model.clone()
+    apart = model.clone() if model.trainable else model  # others may predict meanwhile
     seen = _Seen(plane, letters, channel, pixel_size)
-    findings = [_finding(model, seen)]
+    findings = [_finding(apart, seen)]
     yield LookDone(1, total)
     for step, other in enumerate(alternatives, start=2):
         if findings[0].doubtful or _says_itself(other, findings[0]):
-            found = _finding(other.make(), seen, other)
+            made = other.make()
+            if made.network is model.network:
+                made = replace(made, network=apart.network)
+            found = _finding(made, seen, other)
             findings.append(found)
         yield LookDone(step, total)
     return Look(tuple(findings))
