@@ -241,6 +241,19 @@ def test_after_loading_the_open_image_is_looked_at(hands, foreign) -> None:
     assert "plausible" in one.find("model.look_found", QLabel).text().lower()
 
 
+def test_an_image_that_is_opened_after_the_model_is_looked_at(hands, foreign) -> None:
+    one = hands("Model")
+    one.load(foreign)
+    found = one.find("model.look_found", QLabel)
+    assert found.text() == ""
+    one.viewer.add_image(GREY, name="nuclei")
+    one.wait_idle()
+    assert "plausible" in found.text().lower()
+    one.viewer.add_image(np.zeros((5, 60, 60), np.uint8), name="five")
+    one.wait_idle()
+    assert "plausible" in found.text().lower()
+
+
 def test_a_wrong_scaling_is_noticed_and_mended_with_one_button(hands, foreign) -> None:
     one = hands("Model")
     one.viewer.add_image(GREY, name="nuclei")

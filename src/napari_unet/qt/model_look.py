@@ -43,7 +43,7 @@ class LookRow(QWidget):
         use.clicked.connect(lambda _=False: self._on_use_clicked())
         bench.session.look_changed.connect(self._on_session_look_changed)
         bench.session.model_changed.connect(self._update)
-        bench.layers_changed.connect(self._update)
+        bench.layers_changed.connect(self._on_bench_layers_changed)
         bench.runner.ended.connect(self._on_runner_ended)
         self._on_session_look_changed()
 
@@ -72,6 +72,14 @@ class LookRow(QWidget):
             runner.run(self._make())
         except UnetError as error:
             self.found.setText(str(error))
+
+    def _on_bench_layers_changed(self) -> None:
+        """Look at the first image, where the model was loaded before it was opened."""
+        self._update()
+        session, image = self._bench.session, self._bench.image
+        loaded = session.version is not None and session.version.base is None
+        if loaded and session.look is None and image is not None:
+            self.look_quietly()
 
     def _on_use_clicked(self) -> None:
         look = self._bench.session.look
