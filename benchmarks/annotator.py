@@ -251,16 +251,20 @@ class Work:
     def _likes(self, draft: Model) -> bool:
         """Tell whether a draft is better than the model in use where it goes next.
 
-        Nothing is corrected there, so neither has learnt it.
+        Nothing is corrected there, so neither has learnt it. Where nothing is to be
+        seen, nobody can tell.
         """
         place = self.next_place()
         if place is None:
             return False
         opened, window = place
         truth = self.cases[self.images.index(opened)][1]
+        seen = around(window, truth.shape)
+        if not truth[seen].any():
+            return False
         drawn, used = (
             seen_as_right(predict(model, opened.image, axes=opened.axes).labels, truth,
-                          around(window, truth.shape))
+                          seen)
             for model in (draft, self.model)
         )  # fmt: skip
         return drawn > used
