@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QPushButton
 
@@ -23,6 +23,16 @@ PLUGIN = "napari-unet-workbench"
 PATIENCE = 60_000  # milliseconds that a job may take on a loaded machine
 
 
+class NoOtherMouse(QObject):
+    """Keeps the pointer of the display off a canvas.
+
+    Windows of tests that run beside come and go under it, so that it seems to leave.
+    """
+
+    def eventFilter(self, _: QObject, event: QEvent) -> bool:
+        return event.type() in (QEvent.Type.Enter, QEvent.Type.Leave)
+
+
 class Hands:
     """Presses buttons, chooses layers and reads summaries by object name."""
 
@@ -30,6 +40,8 @@ class Hands:
         self.viewer, self.qtbot = viewer, qtbot
         names = docks or ("U-Net workbench",)
         self.docks: list[QWidget] = [self.open(name) for name in names]
+        canvas = self.bench.viewer.window._qt_viewer.canvas.native
+        canvas.installEventFilter(NoOtherMouse(canvas))
 
     def open(self, dock: str) -> QWidget:
         return self.viewer.window.add_plugin_dock_widget(PLUGIN, dock)[1]
