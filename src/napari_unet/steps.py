@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_unet.engine.alternatives import Alternative
     from napari_unet.engine.blocks import Region
     from napari_unet.engine.compare import Comparison
     from napari_unet.engine.config import BlockDone, LabelsConfig, PredictConfig
-    from napari_unet.engine.look import Alternative, Look
+    from napari_unet.engine.look import Look
     from napari_unet.engine.model import Model
     from napari_unet.engine.protect import Merged, Snapshot
     from napari_unet.engine.tiling_check import TilingCheck
@@ -128,7 +129,8 @@ def look_at(
 
     Nobody may have asked for it, so an image that does not fit is no error.
     """
-    from napari_unet.engine.look import Look, alternatives_of, look_steps
+    from napari_unet.engine.alternatives import alternatives_of
+    from napari_unet.engine.look import Look, look_steps
 
     others = [*alternatives_of(model), *_readings(model, opening)]
     try:
@@ -141,7 +143,7 @@ def look_at(
 
 def _readings(model: Model, opening: Opening | None) -> list[Alternative]:
     """Return the other ways in which the weights of a file can be understood."""
-    from napari_unet.engine.look import Alternative
+    from napari_unet.engine.alternatives import Alternative
     from napari_unet.formats import load_model
 
     spec = model.spec

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from napari_unet.engine.alternatives import Alternative, alternatives_of
 from napari_unet.engine.config import LookDone
 from napari_unet.engine.drain import drain
 from napari_unet.engine.look import (
-    Alternative,
-    alternatives_of,
     judge,
     look_steps,
     middle,

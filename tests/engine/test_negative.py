@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from napari_unet import Example, FinetuneConfig, load_model, predict, save_model
+from napari_unet.engine.alternatives import alternatives_of
 from napari_unet.engine.config import PredictConfig
 from napari_unet.engine.drain import drain
 from napari_unet.engine.finetune import Knowledge, finetune_steps
-from napari_unet.engine.look import alternatives_of, look_steps
+from napari_unet.engine.look import look_steps
 from napari_unet.engine.model import revised
 from napari_unet.engine.normalize import normalize, statistics
 from napari_unet.engine.spec import Normalization

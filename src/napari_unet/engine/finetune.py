@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_unet.engine.commands import Learn
+    from napari_unet.engine.lessons import Course
     from napari_unet.engine.metrics import Counts
     from napari_unet.engine.model import Model
     from napari_unet.engine.pace import Pace
@@ -159,22 +160,15 @@ def finetune_steps(
     known, unfit = fitting(known or Knowledge(), model)
     base = known.base or model
     course = course_of(examples, model, config)
-    recalled: list[Plane] = []
     memory = known.memory if config.remember > 0 else None
-    elder = model.elder
     knowing = base.turned_over(negative=False)  # as it takes the images it learnt from
-    if memory is not None:
-        old = memory.learnt(model.spec)
-        elder = elder_of(knowing, model, old, course.training)
-        if elder is None or not is_sure(elder, old):
-            recalled = yield from memory.steps(knowing, model.spec)
+    elder, recalled = yield from _remembering(knowing, model, course, memory)
     before = standing(model, course, memory)
     reference = before.memory if knowing is model else remembered(knowing, memory)
     teach = Teaching(model, course, recalled, config)
-    starts = {"current": model, "base": base, "draft": known.draft}
+    starts = {"current": model, "base": base, "draft": known.draft or model}
     start, fitted = yield from fit_from_best(starts, course, teach, config)
-    begun = None if start == "scratch" else starts[start] or model
-    tuned = replace(_steadied(begun, fitted.model, teach), elder=elder)
+    tuned = replace(_steadied(starts.get(start), fitted.model, teach), elder=elder)
     after = standing(tuned, course, memory)
     verdict = judge(
         before, after, model.spec, allowed=config.allowed_loss, honest=course.honest,
@@ -189,6 +183,27 @@ def finetune_steps(
         with_verdict(said, verdict, start, config, elder), verdict, start, fitted.steps,
         fitted.stopped, fitted.learnt,
     )  # fmt: skip
+
+
+def _remembering(
+    knowing: Model, model: Model, course: Course, memory: Memory | None
+) -> Generator[Any, Any, tuple[Elder | None, list[Plane]]]:
+    """Return who stays with images of the old kind, and what is learnt of them anew.
+
+    Parameters
+    ----------
+    knowing : the model as it was loaded, as it takes images of its kind
+    model : that is to learn
+    course : what it is to learn
+    memory : images of the old kind; None: there are none
+    """
+    if memory is None:
+        return model.elder, []
+    old = memory.learnt(model.spec)
+    elder = elder_of(knowing, model, old, course.training)
+    if elder is not None and is_sure(elder, old):
+        return elder, []
+    return elder, (yield from memory.steps(knowing, model.spec))
 
 
 def _steadied(begun: Model | None, tuned: Model, teach: Teaching) -> Model:

@@ -8,7 +8,6 @@ those that it was trained with.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,16 +22,17 @@ from napari_unet.engine.axes import (
 from napari_unet.engine.config import LookDone
 from napari_unet.engine.device import is_out_of_memory
 from napari_unet.engine.evidence import has_statistics, statistics_mismatch
-from napari_unet.engine.model import activate, revised
+from napari_unet.engine.model import activate
 from napari_unet.engine.normalize import normalize, statistics
 from napari_unet.engine.zoom import Zoomed, zoom_for
 from napari_unet.errors import DeviceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from napari_unet.engine.alternatives import Alternative
     from napari_unet.engine.model import Model
     from napari_unet.engine.spec import ModelSpec
 
@@ -43,24 +43,6 @@ DOUBTFUL, STRANGE = 0.8, 1.5  # mismatch of batch norms, 0 to 3: try others, war
 CLEARLY = 1.25  # how much better an alternative must be to be offered ...
 BY_SCORES_ALONE = 2.0  # ... and where no batch norm bears it out
 UNTOLD = 0.05  # worth of a reading whose scores say nothing
-OPEN = ("guessed", "chosen")  # what may be otherwise; all else is known
-SCALES = (1.0, 1 / 255, 255.0)
-
-
-@dataclass(frozen=True)
-class Alternative:
-    """Another way of understanding a file.
-
-    Attributes
-    ----------
-    name : what is different, for a button
-    changes : as for ``revised``
-    make : makes the model; only the one that is looked at is in memory
-    """
-
-    name: str
-    changes: Mapping[str, Any]
-    make: Callable[[], Model]
 
 
 @dataclass(frozen=True)
@@ -186,81 +168,6 @@ def look_steps(
             findings.append(found)
         yield LookDone(step, total)
     return Look(tuple(findings))
-
-
-def alternatives_of(model: Model) -> list[Alternative]:
-    """Return the likely alternatives of what was guessed of a model.
-
-    Readings are not among them: they need the file.
-    """
-    spec = model.spec
-    found = [
-        *_negatives(spec), *_scalings(spec), *_orders(spec), *_activations(spec),
-    ]  # fmt: skip
-    return [
-        Alternative(name, changes, partial(revised, model, changes))
-        for name, changes in found
-    ]
-
-
-Named = tuple[str, dict[str, Any]]
-
-
-def _negatives(spec: ModelSpec) -> list[Named]:
-    """Return the image turned over: networks are trained on one kind of contrast."""
-    if spec.architecture.in_channels != 1:
-        return []
-    negative = not spec.normalization.negative
-    name = "the image turned over" if negative else "the image as it is"
-    return [(f"{name} (Negative)", {"normalization": {"negative": negative}})]
-
-
-def _scalings(spec: ModelSpec) -> list[Named]:
-    """Return other ways to scale the image, and to scale inside the network."""
-    if spec.source("normalization") != "read":  # inferred from statistics at best
-        kinds: tuple[dict[str, Any], ...] = (
-            {"kind": "percentile"}, {"kind": "zscore"}, {"kind": "minmax"},
-            {"kind": "scale", "divisor": 255.0}, {"kind": "scale", "divisor": 65535.0},
-            {"kind": "none"},
-        )  # fmt: skip
-        now = spec.normalization
-        others = [(now.model_copy(update=kind), kind) for kind in kinds]
-        found = [
-            (f"scaling by {other}", {"normalization": kind})
-            for other, kind in others
-            if str(other) != str(now)
-        ]
-    else:
-        found = []
-    scale = getattr(spec.architecture, "input_scale", None)
-    if scale is None or spec.source("input_scaling") not in OPEN:
-        return found
-    return found + [
-        (
-            f"the network's input times {other:.4g}",
-            {"architecture": {"input_scale": other}},
-        )
-        for other in SCALES
-        if not np.isclose(other, scale)
-    ]
-
-
-def _orders(spec: ModelSpec) -> list[Named]:
-    guessed = spec.source("channel_order") in OPEN
-    if spec.architecture.in_channels != 3 or not guessed:
-        return []
-    other = {"RGB": "BGR", "BGR": "RGB"}[spec.channel_order]
-    return [(f"colours in the order {other}", {"channel_order": other})]
-
-
-def _activations(spec: ModelSpec) -> list[Named]:
-    """Return the other end of the network: scores may leave it ready made."""
-    if spec.source("activation") not in OPEN:
-        return []
-    if spec.likely_activation != "none":
-        return [("the network's output as it is", {"activation": "none"})]
-    other = "softmax" if spec.output == "classes" else "sigmoid"
-    return [(f"a {other} at the end", {"activation": other})]
 
 
 def _says_itself(other: Alternative, now: Finding) -> bool:

@@ -35,7 +35,7 @@ STARTS = {
 
 
 def fit_from_best(
-    starts: dict[str, Model | None], course: Course, teach: Teaching,
+    starts: dict[str, Model], course: Course, teach: Teaching,
     config: FinetuneConfig,
 ) -> Generator[Any, Any, tuple[str, Fitted]]:  # fmt: skip
     """Choose a start and train from it; steps are numbered from the first trial on.
@@ -122,22 +122,20 @@ class _Whole:
 
 
 def _candidates(
-    starts: dict[str, Model | None], score: Scorer, teach: Teaching,
+    starts: dict[str, Model], score: Scorer, teach: Teaching,
     config: FinetuneConfig, *, enough: bool,
 ) -> dict[str, Model]:  # fmt: skip
     """Return the starts that are to be tried, by ``enough`` held-out objects or few."""
     model = starts["current"]
-    if model is None:
-        raise ValueError("there is no current model")
     scratch = new_model(model.spec, config.seed).to(model.device)
     if config.start != "auto":
-        return {config.start: {**starts, "scratch": scratch}[config.start] or model}
+        return {config.start: {**starts, "scratch": scratch}[config.start]}
     wanted = {"current": model}
     if not teach.course.honest:
         return wanted
     for name in ("base", "draft"):
         other = starts[name]
-        if other is not None and other is not model:
+        if other is not model:
             wanted[name] = other
     if enough and not teach.memory and score(model) < POOR:
         wanted["scratch"] = scratch
