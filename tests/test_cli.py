@@ -225,6 +225,31 @@ def test_pixel_sizes_are_taken_from_the_file_or_the_option(
     assert "expected a number above 0" in refused(capsys, *ask, "--pixel-size", "big")
 
 
+def test_axes_are_those_of_the_file_and_a_channel_is_chosen(
+    tiny: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from napari_unet import predict
+
+    folder, out = tmp_path / "pairs", tmp_path / "labels.tif"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    image = folder / "images" / "n0.tif"
+    pixels = iio.imread(pairs / "images" / "n0.png")
+    both = np.stack([pixels[::-1], pixels])
+    tifffile.imwrite(image, both, imagej=True, metadata={"axes": "CYX"})
+    truth = tifffile.imread(pairs / "masks" / "n0.tif")
+    tifffile.imwrite(folder / "masks" / "n0.tif", truth)
+    ask = ("predict", tiny, image, "-o", out, "--overwrite")
+    assert "choose a channel" in refused(capsys, *ask)
+    (one,) = answer(capsys, *ask, "--channel", "1")["outputs"]
+    assert "channel 1 only" in one["summary"]
+    expected = predict(load_model(tiny), pixels)
+    np.testing.assert_array_equal(tifffile.imread(out), expected.labels)
+    ask = ("finetune", tiny, folder, "-o", tmp_path / "new.safetensors", *QUICK)
+    assert "choose a channel" in refused(capsys, *ask)
+    assert answer(capsys, *ask, "--channel", "1")["examples"] == 1
+
+
 def test_an_ensemble_and_its_uncertainty_equal_the_python_call(
     tiny: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,7 +21,7 @@ from napari_unet.repeating import Larder, repeat_steps
 from napari_unet.session import Session
 from napari_unet.steps import View
 from recorded_sessions import SHORT, add, begin, correct, finetune, write_image
-from tiny import discs, noise, tiny_model
+from tiny import discs, noise, nuclei, tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,6 +96,24 @@ def test_what_was_learnt_of_a_zoomed_image_is_learnt_again(tmp_path: Path) -> No
     assert result.recipe.account.images[0].pixel_size == (0.5, 0.5)
     assert_repeats(result, larder_of(session))
     assert result.model.spec.pixel_size == (1.0, 1.0)
+
+
+def test_only_the_chosen_channel_is_learnt_again(tmp_path: Path) -> None:
+    alone, opened = begin(tmp_path)
+    correct(opened, range(1, 6))
+    session, _ = begin(tmp_path)
+    both = np.stack([opened.image[::-1], opened.image])
+    pair = session.add_image("pair", both, "CYX", channel=1)
+    truth = nuclei(pair.image.shape[1])[1]
+    for number in range(1, 6):
+        pair.corrections.labels[np.nonzero(truth == number)] = number
+        pair.corrections.stroke_ends()
+    result, wanted = finetune(session), finetune(alone)
+    for key, weights in wanted.model.network.state_dict().items():
+        assert torch.equal(weights, result.model.network.state_dict()[key])
+    assert result.recipe is not None
+    assert result.recipe.account.images[0].channel == 1
+    assert_repeats(result, larder_of(session))
 
 
 def test_corrections_that_joined_join_again(tmp_path: Path) -> None:

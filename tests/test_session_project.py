@@ -76,7 +76,7 @@ def test_a_stroke_costs_one_append_and_no_more(projects: Path) -> None:
 def test_after_a_crash_it_is_offered_and_exactly_what_was_there() -> None:
     session, opened = kept_session()
     session.settings = {"predict": {"threshold": 0.25}}
-    opened.pixel_size = (0.5, 0.25)
+    opened.pixel_size, opened.channel = (0.5, 0.25), 2
     opened.corrections.dims = 3
     keep(session)
     folder = crash(session)
@@ -92,7 +92,7 @@ def test_after_a_crash_it_is_offered_and_exactly_what_was_there() -> None:
     assert again.settings == session.settings
     assert again.hand_seconds() == session.hand_seconds()
     found = find(again, picture())
-    assert found.pixel_size == (0.5, 0.25)
+    assert (found.pixel_size, found.channel) == ((0.5, 0.25), 2)
     assert (again.images, again.waiting) == ([found], [])
     paint(found, square(40, 40), 9)
     paint(opened, square(40, 40), 9)

@@ -69,15 +69,23 @@ def write_masks(
 
 def write_pairs(
     folder: Path, images: Sequence[tuple[OpenImage, Snapshot]], dims: int,
-    provenance: Provenance | None,
+    provenance: Provenance | None, *, alone: bool,
 ) -> Generator[Any, None, Path]:  # fmt: skip
-    """Write images with their corrections as a folder for training."""
+    """Write images with their corrections as a folder for training.
+
+    Of an image of several channels only the chosen one, where it is ``alone`` learnt
+    from.
+    """
     from napari_unet.io.training_folder import Part, write_pairs_steps
 
-    pairs = [
-        Part(o.name, o.image, taken.labels, taken.supervised(), o.axes, o.pixel_size)
-        for o, taken in images
-    ]
+    pairs = []
+    for opened, taken in images:
+        image, axes = opened.image, opened.axes
+        if alone and opened.channel is not None and "C" in axes:
+            image = image[(*(slice(None),) * axes.index("C"), opened.channel)]
+            axes = axes.replace("C", "")
+        size, trusted = opened.pixel_size, taken.supervised()
+        pairs.append(Part(opened.name, image, taken.labels, trusted, axes, size))
     return (
         yield from write_pairs_steps(folder, pairs, dims=dims, provenance=provenance)
     )

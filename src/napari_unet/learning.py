@@ -66,7 +66,7 @@ class Part:
     roles : of corrected places, to learn from or held out
     reach : of the model's receptive field, in pixels
     name : of the image, as the user calls it
-    pixel_size : as for ``predict``
+    pixel_size, channel : as for ``predict``
     """
 
     image: Any
@@ -76,6 +76,7 @@ class Part:
     reach: float
     name: str = ""
     pixel_size: tuple[float, ...] | None = None
+    channel: int | None = None
 
     def example(self) -> Example:
         """Return it as an example."""
@@ -88,7 +89,7 @@ class Part:
         image = np.asarray(self.image)
         return Example(
             image, its.labels, learnt | held_out, self.axes, held_out,
-            its.state == ACCEPTED, self.pixel_size,
+            its.state == ACCEPTED, self.pixel_size, self.channel,
         )  # fmt: skip
 
     def given(self) -> Given:

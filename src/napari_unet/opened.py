@@ -110,7 +110,7 @@ class OpenImage:
     source : where the image is from; None: from no file
     shown : False: its labels layer was deleted; it is left out of fine-tuning
     roles : where its corrections are learnt from, and where they are held out
-    pixel_size : as for ``predict``
+    pixel_size, channel : as for ``predict``
     """
 
     name: str
@@ -124,6 +124,7 @@ class OpenImage:
     shown: bool = True
     roles: Roles = field(default_factory=Roles)
     pixel_size: tuple[float, ...] | None = None
+    channel: int | None = None
 
     @property
     def unsaved(self) -> bool:

@@ -49,7 +49,7 @@ class Part:
     image, axes : never written; one letter per axis
     kept : scores of the model in use that cover it; None: predict first
     pieces : what is corrected, piece by piece
-    pixel_size : as for ``predict``
+    pixel_size, channel : as for ``predict``
     """
 
     number: int
@@ -58,6 +58,7 @@ class Part:
     kept: KeptScores | None
     pieces: tuple[Snapshot, ...]
     pixel_size: tuple[float, ...] | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,12 @@ def parts_of(
         wanted = max(round(share * len(pieces)), 1)
         places = np.linspace(0, len(pieces) - 1, wanted).round().astype(int)
         seen = tuple(close_up(opened.corrections, pieces[each]) for each in places)
-        size = opened.pixel_size
-        parts.append(Part(number, opened.image, opened.axes, kept, seen, size))
+        parts.append(
+            Part(
+                number, opened.image, opened.axes, kept, seen, opened.pixel_size,
+                opened.channel,
+            )
+        )  # fmt: skip
     return parts, share
 
 
@@ -164,9 +169,7 @@ class _Surveyor:
         from napari_unet.engine.zoom import zoom_for
 
         spec = self.model.spec
-        arranged = arrange(
-            part.image, part.axes, spec.architecture, self.config.channel
-        )
+        arranged = arrange(part.image, part.axes, spec.architecture, part.channel)
         picture = in_channel_order(arranged.image, spec.channel_order)
         measured = Measured(picture, spec.normalization, arranged.stack)
         self._pictures[part.number] = picture, measured

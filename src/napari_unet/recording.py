@@ -127,7 +127,7 @@ class _Writer:
         self.images: list[TaughtImage] = []
         self.blocks = list(blocks)
         self._numbers = {block: number for number, block in enumerate(blocks)}
-        self._known: dict[int, int] = {}  # image in memory to its number
+        self._known: dict[tuple[int, int | None], int] = {}  # image in memory, channel
 
     def moment(self, event: int, step: int, given: Sequence[Given]) -> Moment:
         taught = [
@@ -137,16 +137,17 @@ class _Writer:
         return Moment(event=event, step=step, taught=tuple(taught))
 
     def _image(self, given: Given) -> int:
-        image = given.example.image
-        if id(image) not in self._known:
-            self._known[id(image)] = len(self.images)
+        image, channel = given.example.image, given.example.channel
+        key = id(image), channel
+        if key not in self._known:
+            self._known[key] = len(self.images)
             noted = TaughtImage(
                 name=given.name, fingerprint=drain(fingerprint_steps(image)),
                 axes=given.example.axes or "", shape=given.example.labels.shape,
-                pixel_size=given.example.pixel_size,
+                pixel_size=given.example.pixel_size, channel=channel,
             )  # fmt: skip
             self.images.append(noted)
-        return self._known[id(image)]
+        return self._known[key]
 
     def _blocks(self, given: Given) -> list[tuple[tuple[int, ...], int]]:
         found = []

@@ -86,7 +86,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
 
     def add_image(
         self, name: str, image: Any, axes: str, labels: NDArray[Any] | None = None,
-        pixel_size: tuple[float, ...] | None = None,
+        pixel_size: tuple[float, ...] | None = None, channel: int | None = None,
     ) -> OpenImage:  # fmt: skip
         """Take an image into the session.
 
@@ -96,7 +96,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         image : array with one axis per letter of ``axes``; never written
         axes : letters such as "YX", "ZYX", "YXC"
         labels : labels to start from, copied; None: empty
-        pixel_size : as for ``predict``
+        pixel_size, channel : as for ``predict``
 
         Raises
         ------
@@ -104,7 +104,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
             If the labels do not fit the image.
         """
         opened = open_image(name, image, axes, labels, self._kind())
-        opened.pixel_size = pixel_size
+        opened.pixel_size, opened.channel = pixel_size, channel
         self.images.append(opened)
         self.images_changed.emit()
         return opened
@@ -126,7 +126,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         Parameters
         ----------
         opened : the image
-        config : see PredictConfig
+        config : see PredictConfig; a channel in it is the image's from then on
         region : slices over the labels' axes; None: everything
         within : bool, of the region's shape, which pixels of it; None: all. Objects
             that touch them are replaced as a whole
@@ -138,7 +138,11 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         UnetError
             If no model is loaded, or the labels are of another kind than it gives.
         """
-        config = (config or PredictConfig()).model_copy(update={"keep_scores": True})
+        config = config or PredictConfig()
+        if config.channel is not None:
+            opened.channel = config.channel
+        asked = {"keep_scores": True, "channel": opened.channel}
+        config = config.model_copy(update=asked)
         shape, began = opened.corrections.shape, opened.corrections.clock()
         whole = bounded(region or everything(shape), shape)
         if first is None:
@@ -283,9 +287,11 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
             (o, o.corrections.snapshot()) for o in corrected
             if o.corrections.dims == dims
         ]  # fmt: skip
+        alone = self.model is None or self.model.spec.architecture.in_channels == 1
         steps = write_pairs(
-            folder, images, dims, provenance_of(corrected[0], self.version)
-        )
+            folder, images, dims, provenance_of(corrected[0], self.version),
+            alone=alone,
+        )  # fmt: skip
         return Job(f"Saving pairs to {folder}", steps, 0, lambda _: None, "short")
 
     @property

@@ -139,9 +139,12 @@ class FinetuneSession(HoldoutSession):
         self.assign_roles()
         self._taught = taught
         return tuple(
-            Part(o.image, o.axes, s, o.roles, self.reach([o]), o.name, o.pixel_size)
+            Part(
+                o.image, o.axes, s, o.roles, self.reach([o]), o.name, o.pixel_size,
+                o.channel,
+            )
             for o, s in taken
-        )
+        )  # fmt: skip
 
     def more_corrections(self) -> MoreParts:
         """Return what is corrected by now, to be sent into a running fine-tuning.

@@ -199,14 +199,14 @@ class ModelSession:
 
     def look_job(
         self, name: str, image: Any, axes: str,
-        pixel_size: tuple[float, ...] | None = None,
+        pixel_size: tuple[float, ...] | None = None, channel: int | None = None,
     ) -> Job[Look]:  # fmt: skip
         """Look at the middle of an image: whether guesses about the model are likely.
 
         Parameters
         ----------
         name : of the image
-        image, axes, pixel_size : as for ``add_image``; nothing is written
+        image, axes, pixel_size, channel : as for ``add_image``; nothing is written
 
         Raises
         ------
@@ -222,20 +222,22 @@ class ModelSession:
 
         return Job(
             f"Checking {model.spec.name} on {name}",
-            look_at(model, image, axes, self._state.reopened, pixel_size), 0, accept,
+            look_at(model, image, axes, self._state.reopened, pixel_size, channel), 0,
+            accept,
             "short" if model.trainable else "network",  # a program runs one call
             model.network.interrupt,
         )  # fmt: skip
 
     def check_tiling_job(
-        self, name: str, image: Any, axes: str, accept: Callable[[TilingCheck], None]
-    ) -> Job[TilingCheck]:
+        self, name: str, image: Any, axes: str, accept: Callable[[TilingCheck], None],
+        channel: int | None = None,
+    ) -> Job[TilingCheck]:  # fmt: skip
         """Compare tiles with the whole in the middle of an image.
 
         Parameters
         ----------
         name : of the image
-        image, axes : as for ``add_image``; nothing is written
+        image, axes, channel : as for ``add_image``; nothing is written
         accept : gets what was found
 
         Raises
@@ -245,8 +247,8 @@ class ModelSession:
         """
         model = self._state.model_of()
         return Job(
-            f"Comparing tiles of {name}", check_tiling(model, image, axes), 0, accept,
-            interrupt=model.network.interrupt,
+            f"Comparing tiles of {name}", check_tiling(model, image, axes, channel), 0,
+            accept, interrupt=model.network.interrupt,
         )  # fmt: skip
 
     def save_model_job(

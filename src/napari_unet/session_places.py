@@ -124,7 +124,7 @@ class PlacesSession(ProjectSession):
         Parameters
         ----------
         images : where to look; None: all in the window that were predicted
-        config : channel and threshold of predictions
+        config : of predictions
 
         Raises
         ------

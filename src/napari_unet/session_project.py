@@ -283,6 +283,7 @@ class ProjectSession(ModelSession):
         opened = OpenImage(
             waiting.name, image, axes, waiting.corrections, source=source,
             roles=waiting.kept.roles, pixel_size=waiting.kept.entry.pixel_size,
+            channel=waiting.kept.entry.channel,
         )  # fmt: skip
 
         def accept(_: OpenImage) -> None:

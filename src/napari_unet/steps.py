@@ -123,7 +123,7 @@ def save_to(
 
 def look_at(
     model: Model, image: Any, axes: str, opening: Opening | None,
-    pixel_size: tuple[float, ...] | None = None,
+    pixel_size: tuple[float, ...] | None = None, channel: int | None = None,
 ) -> Generator[Any, None, Look]:  # fmt: skip
     """Look at the middle of an image, and try what was guessed otherwise.
 
@@ -134,9 +134,7 @@ def look_at(
 
     others = [*alternatives_of(model), *_readings(model, opening)]
     try:
-        return (
-            yield from look_steps(model, image, axes, others, pixel_size=pixel_size)
-        )
+        return (yield from look_steps(model, image, axes, others, channel, pixel_size))
     except (ImageError, CheckpointError) as error:
         return Look(reason=str(error))
 
@@ -166,13 +164,13 @@ def _readings(model: Model, opening: Opening | None) -> list[Alternative]:
 
 
 def check_tiling(
-    model: Model, image: Any, axes: str
+    model: Model, image: Any, axes: str, channel: int | None
 ) -> Generator[Any, None, TilingCheck]:
     """Compare tiles with the whole in the middle of an image."""
     from napari_unet.engine.tiling_check import check_tiling_steps
 
     yield
-    return (yield from check_tiling_steps(model, image, axes))
+    return (yield from check_tiling_steps(model, image, axes, channel))
 
 
 def predict_into(

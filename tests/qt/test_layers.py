@@ -11,13 +11,11 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDoubleSpinBox
 
-from napari_unet.engine.spec import UNetSpec
 from napari_unet.errors import LabelsError
 from napari_unet.qt.layers import (
     NEARLY_ALL,
     check_same_place,
     current_slice,
-    layer_axes,
     spatial_transform,
     visible_region,
 )
@@ -26,26 +24,6 @@ from tiny import noise, nuclei
 
 def camera(viewer):
     return getattr(viewer, "scene", viewer).camera  # napari before 0.9: viewer
-
-
-@pytest.mark.parametrize(
-    ("shape", "rgb", "axes"),
-    [
-        ((40, 50), False, "YX"),
-        ((40, 50, 3), True, "YXC"),
-        ((40, 50, 3), False, "ZYX"),
-        ((5, 40, 50), False, "ZYX"),
-        ((5, 40, 50, 3), True, "ZYXC"),
-        ((6, 5, 40, 50), False, "TZYX"),
-    ],
-)
-def test_axes_of_a_layer(shape, rgb, axes) -> None:
-    assert layer_axes(Image(np.zeros(shape, np.uint8), rgb=rgb), None) == axes
-
-
-def test_an_axis_as_long_as_the_model_has_channels_holds_them() -> None:
-    layer = Image(np.zeros((2, 40, 50)), rgb=False)
-    assert layer_axes(layer, UNetSpec(in_channels=2)) == "CYX"
 
 
 def test_labels_get_the_place_of_their_image() -> None:

@@ -169,6 +169,7 @@ def test_constant_one_pixel_and_wrong_channels(hands, tiny_files) -> None:
     one.viewer.add_image(np.zeros((5, 30, 30), np.uint8), name="five")
     one.choose("predict.image", "five")
     one.type_axes("CYX")
+    one.choose("predict.channels", "all")
     before = len(one.viewer.layers)
     one.predict()
     assert "5 channels" in one.text("predict")

@@ -75,6 +75,15 @@ Uncertainty = Annotated[
         "checkpoints disagree, as the standard deviation of scores (0 to 0.5).",
     ),
 ]
+Channel = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Channel, counted from 0, for a model of one channel; else colour becomes "
+        "luminance.",
+    ),
+]
 PixelSize = Annotated[
     str,
     typer.Option(

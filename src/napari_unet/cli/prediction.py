@@ -8,6 +8,7 @@ import typer
 from napari_unet.cli.options import (
     Axes,
     Changes,
+    Channel,
     Checkpoint,
     Device,
     Ensemble,
@@ -52,6 +53,7 @@ def predict(
     precision: Precision = "auto",
     tile: Tile = None,
     axes: Axes = None,
+    channel: Channel = None,
     pixel_size: PixelSize = "",
     tta: Flips = False,
     rotate: Rotations = False,
@@ -69,7 +71,7 @@ def predict(
 
         asked_for = {
             "precision": precision, "tile": tile, "tta": tta, "rotate": rotate,
-            "uncertainty": uncertainty,
+            "uncertainty": uncertainty, "channel": channel,
         }  # fmt: skip
         config = settings(PredictConfig, asked_for)
         files = label_files(inputs, out, overwrite=overwrite)
@@ -149,14 +151,15 @@ def _run(
     from napari_unet.engine.axes import check_axes, guess_axes
     from napari_unet.engine.precision import remember_in
     from napari_unet.engine.predict import predict_steps
-    from napari_unet.io.images import pixel_size_in
+    from napari_unet.io.images import axes_in, pixel_size_in
     from napari_unet.pixel_sizes import sides_from, spatial_axes
     from napari_unet.settings import PRECISIONS, Table
 
     remember_in(Table(PRECISIONS))
     axes, pixel_size = said
-    known = guess_axes(image.shape, models[0].spec.architecture)
-    known = check_axes(axes, image.ndim) if axes else known
+    spec = models[0].spec.architecture
+    axes = axes or axes_in(path, image.shape)
+    known = check_axes(axes, image.ndim) if axes else guess_axes(image.shape, spec)
     if file.suffix.lower() == ".png" and len(known.replace("C", "")) > 2:
         raise ImageError(
             f"an image with the axes {known} needs a TIFF file for its labels, PNG "

@@ -10,6 +10,7 @@ from napari_unet import __version__
 from napari_unet.cli.options import (
     Batch,
     Changes,
+    Channel,
     Checkpoint,
     Crop,
     Data,
@@ -69,6 +70,7 @@ def train(
     ] = 0.1,
     patience: Patience = TRAIN.patience,
     evaluate_every: EvaluateEvery = TRAIN.evaluate_every,
+    channel: Channel = None,
     split: Split = None,
     where: Where = None,
     seed: Seed = TRAIN.seed,
@@ -88,12 +90,14 @@ def train(
         spec = _new_spec(arch, dims, name or out.stem)
         _check_share(val)
         _check_output(out, overwrite)
-        learnt, held = _parted(_pairs(data, asked), val, seed, spec)
+        learnt, held = _parted(_pairs(data, asked), val, seed, spec, channel)
         spec = _sized(spec, [*learnt, *held])
         began = time.perf_counter()
         fitted = _fit(spec, learnt, held, config, device, output)
         measured = _measured(fitted.model, held)
-        recipe = _recipe({"arch": arch, "dims": dims, "val": val}, config, asked)
+        recipe = _recipe(
+            {"arch": arch, "dims": dims, "val": val, **_alone(channel)}, config, asked
+        )
         facts = {
             "images": f"{len(learnt)} to learn from, {len(held)} held out",
             "held_out": percentages(measured),
@@ -124,6 +128,7 @@ def finetune(
     ] = FINETUNE.held_out,
     patience: Patience = FINETUNE.patience,
     evaluate_every: EvaluateEvery = FINETUNE.evaluate_every,
+    channel: Channel = None,
     split: Split = None,
     where: Where = None,
     seed: Seed = FINETUNE.seed,
@@ -151,7 +156,7 @@ def finetune(
         model = load_model(
             checkpoint, device=device, trust=trust, overrides=changes(altered)
         )
-        examples = _examples(pairs, model.spec)
+        examples = _examples(pairs, model.spec, channel)
         known = Knowledge(model, memory=memory_of(checkpoint))
         work = finetune_steps(model, examples, config, known)
         done = output.follow(work, "fine-tuning")
@@ -159,7 +164,7 @@ def finetune(
             "images": f"{len(examples)} to learn from", "base": model.spec.name,
             "held_out": _before_and_after(done.before, done.after),
         }  # fmt: skip
-        recipe = _recipe({}, config, asked)
+        recipe = _recipe(_alone(channel), config, asked)
         tuned = _signed(done.model, data, recipe, facts, name or out.stem)
         _save(tuned, out)
         output.result(
@@ -206,35 +211,41 @@ def _pairs(data: Path, asked: "Mapping[str, tuple[str, ...]]") -> "list[Pair]":
 
 
 def _parted(
-    pairs: "Sequence[Pair]", val: float, seed: int, spec: "ModelSpec"
-) -> "tuple[list[Example], list[Example]]":
+    pairs: "Sequence[Pair]", val: float, seed: int, spec: "ModelSpec",
+    channel: int | None,
+) -> "tuple[list[Example], list[Example]]":  # fmt: skip
     """Return what to learn from and what to check with, at least one image."""
     import numpy as np
 
     order = np.random.default_rng(seed).permutation(len(pairs))
     held = set(order[: max(1, round(val * len(pairs)))].tolist())
-    examples = _examples(pairs, spec)
+    examples = _examples(pairs, spec, channel)
     return (
         [e for i, e in enumerate(examples) if i not in held],
         [e for i, e in enumerate(examples) if i in held],
     )
 
 
-def _examples(pairs: "Sequence[Pair]", spec: "ModelSpec") -> "list[Example]":
+def _examples(
+    pairs: "Sequence[Pair]", spec: "ModelSpec", channel: int | None
+) -> "list[Example]":
     """Read pairs; one that does not fit is named before any training starts."""
     from napari_unet.engine.axes import arrange, check_labels
     from napari_unet.engine.sampling import Example
     from napari_unet.engine.zoom import zoom_for
+    from napari_unet.io.images import axes_in
 
     examples = []
     for pair in pairs:
         image, labels = pair.read()
         trusted = pair.read_supervised()
         try:
-            size = pair.pixel_size
-            example = Example(image, labels, trusted, pair.axes, pixel_size=size)
+            size, axes = pair.pixel_size, pair.axes or axes_in(pair.image, image.shape)
+            example = Example(
+                image, labels, trusted, axes, pixel_size=size, channel=channel
+            )
             zoom_for(spec, size)
-            arranged = arrange(image, pair.axes, spec.architecture)
+            arranged = arrange(image, axes, spec.architecture, channel)
             check_labels(labels, arranged.image.shape[1:])
             _check_supervised(example)
         except UnetError as error:
@@ -299,6 +310,11 @@ def _measured(model: "Model", held: "Sequence[Example]") -> dict[str, float]:
     from napari_unet.engine.scoring import score_planes
 
     return score_planes(model, all_planes(held, model.spec))
+
+
+def _alone(channel: int | None) -> dict[str, int]:
+    """Return the channel that was chosen, for a recipe."""
+    return {} if channel is None else {"channel": channel}
 
 
 def _recipe(

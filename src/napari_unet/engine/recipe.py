@@ -69,12 +69,13 @@ class TaughtImage(Frozen):
     fingerprint : see ``io/fingerprint.py``
     axes : one letter per axis of the image
     shape : of its labels
-    pixel_size : as for ``predict``
+    pixel_size, channel : as for ``predict``
     """
 
     name: str
     fingerprint: str
     axes: str
+    channel: Count | None = None
     pixel_size: tuple[Side, ...] | None = Field(None, max_length=3)
     shape: tuple[Length, ...] = Field(min_length=2, max_length=12)
 

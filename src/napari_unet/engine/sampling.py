@@ -46,7 +46,7 @@ class Example:
         has said, so it is chosen
     accepted : bool, like labels: what was predicted and found right; None: all that can
         be trusted
-    pixel_size : as for ``predict``
+    pixel_size, channel : as for ``predict``
     """
 
     image: NDArray[Any]
@@ -56,6 +56,7 @@ class Example:
     held_out: NDArray[np.bool_] | None = None
     accepted: NDArray[np.bool_] | None = None
     pixel_size: tuple[float, ...] | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def planes(example: Example, spec: ModelSpec, number: int = 0) -> list[Plane]:
     ImageError, LabelsError
         If the image or the labels cannot be used.
     """
-    arranged = arrange(example.image, example.axes, spec.architecture)
+    arranged = arrange(example.image, example.axes, spec.architecture, example.channel)
     shape = arranged.image.shape[1:]
     check_labels(example.labels, shape)
     _check_classes(example.labels, spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 import zlib
@@ -87,14 +88,77 @@ def pixel_size_in(path: Path) -> tuple[float, ...] | None:
     return sides if len(sides) >= FLAT and found[1:] == sides[-FLAT:] else None
 
 
+def axes_in(path: Path, shape: tuple[int, ...]) -> str | None:
+    """Return the axes of an array from a TIFF file, as OME or ImageJ wrote them.
+
+    Parameters
+    ----------
+    path : of the file
+    shape : of the array as it was read: axes of length 1 may be gone, channels may have
+        been taken apart
+
+    Returns
+    -------
+    axes : of T, Z, C, Y, X, one letter per axis, C last for colour; None: the file does
+        not say, or says something else of another shape
+    """
+    path = Path(path)
+    if path.suffix.lower() not in TIFF:
+        return None
+    try:
+        with tifffile.TiffFile(path) as file:
+            lengths = _axes_of(file)
+    except UNREADABLE:
+        return None
+    if lengths is None or not {"Y", "X"} <= lengths.keys() <= set("TZCYX"):
+        return None
+    letters = "".join(a for a, n in lengths.items() if n > 1 or a in "YX")
+    alone = letters.replace("C", "")
+    for axes in ("".join(lengths), letters, f"{alone}C", alone):
+        if tuple(lengths.get(axis) for axis in axes) == shape:
+            return axes
+    return None
+
+
+def _axes_of(file: tifffile.TiffFile) -> dict[str, int] | None:
+    """Return the axes of the first image with their lengths, in the file's order."""
+    page = file.pages.first
+    plane = {"Y": page.imagelength, "X": page.imagewidth}
+    if file.is_ome:
+        said = _ome_pixels(file)
+        order = said.get("DimensionOrder", "")[::-1]
+        return {axis: int(said.get(f"Size{axis}", 1)) for axis in order}
+    if file.is_imagej:
+        facts = file.imagej_metadata or {}
+        many = {"T": "frames", "Z": "slices", "C": "channels"}
+        stack = {axis: int(facts.get(name, 1)) for axis, name in many.items()}
+        return {**stack, **plane, **_colours(page)}
+    if file.is_shaped:
+        facts = json.loads(page.description)
+        letters = str(facts.get("axes", "")).replace("S", "C")
+        if len(set(letters)) == len(letters) == len(facts["shape"]):
+            return dict(zip(letters, facts["shape"], strict=True))
+    return None
+
+
+def _colours(page: Any) -> dict[str, int]:
+    """Return the colours of each pixel as the last axis, where it has several."""
+    return {"C": page.samplesperpixel} if page.samplesperpixel > 1 else {}
+
+
 Sides = tuple[float | None, ...]  # Z, Y, X
 
 
-def _of_ome(file: tifffile.TiffFile) -> Sides:
-    """Return the sizes of the first image; the XML of many planes is not read."""
+def _ome_pixels(file: tifffile.TiffFile) -> dict[str, str]:
+    """Return what is said of the first image; the XML of many planes is not read."""
     start = (file.ome_metadata or "")[:OME_START]
     tag = re.search(r"<(?:\w+:)?Pixels\s[^>]*>", start)
-    said = dict(re.findall(r'(\w+)\s*=\s*"([^"]*)"', tag[0])) if tag else {}
+    return dict(re.findall(r'(\w+)\s*=\s*"([^"]*)"', tag[0])) if tag else {}
+
+
+def _of_ome(file: tifffile.TiffFile) -> Sides:
+    """Return the sizes of the first image."""
+    said = _ome_pixels(file)
     sides = []
     for axis in "ZYX":
         side = said.get(f"PhysicalSize{axis}")

@@ -100,7 +100,7 @@ class ImageEntry(Stored):
     shape, dtype : of the image, its axes as in ``axes``
     fingerprint : see ``fingerprint_steps``; "": not taken yet
     scale, translate : of its layer
-    pixel_size : as for ``predict``
+    pixel_size, channel : as for ``predict``
     generation : of its base and journal
     based, stored : whether there is a base (else all was 0); the image itself
     seconds, strokes, roles : of work by hand; of corrected places, if any were given
@@ -119,6 +119,7 @@ class ImageEntry(Stored):
     scale: tuple[float, ...] = ()
     translate: tuple[float, ...] = ()
     pixel_size: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    channel: Count | None = None
     labels_name: str = ""
     dims: int = Field(2, ge=2, le=3)
     instances: bool = True

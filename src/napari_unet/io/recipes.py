@@ -114,7 +114,7 @@ def example_of(
     held = (state & HELD) > 0
     return Example(
         image, labels, (state & LEARNT) > 0, noted.axes, held,
-        (state & ACCEPTED) > 0, noted.pixel_size,
+        (state & ACCEPTED) > 0, noted.pixel_size, noted.channel,
     )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ COPIED = 2**25  # pixels that the main thread copies without stopping the window
 STORED_IMAGE = 2**31  # bytes of an image from no file that a project keeps
 OBSERVED = (
     "name", "path", "reader", "axes", "shape", "dtype", "scale", "translate",
-    "pixel_size", "labels_name", "dims", "instances",
+    "pixel_size", "channel", "labels_name", "dims", "instances",
 )  # fmt: skip
 
 

@@ -155,6 +155,7 @@ class OpenProject:
         path = path if path and writable(path) == path else None
         return ImageEntry(
             id=number, name=opened.name, path=path, pixel_size=opened.pixel_size,
+            channel=opened.channel,
             relative=relative_path(path, self.folder), reader=source.reader,
             axes=opened.axes, shape=tuple(opened.image.shape),
             dtype=str(opened.image.dtype), scale=source.scale,

@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_unet.errors import ImageError, ProjectError, UnetError
 from napari_unet.handover import provenance_of
 from napari_unet.qt import layers as layer_tools
+from napari_unet.qt.layer_axes import channel_for
 from napari_unet.qt.overlays import OVERLAY
 from napari_unet.qt.pixel_size import pixel_size_of
 from napari_unet.qt.refresh import refresh_part
@@ -171,6 +172,7 @@ class LayerBench(QObject):
         if labels is not None:  # what the user brought is the user's work
             opened.corrections.accept_existing()
             opened.saved_revision = opened.corrections.revision
+        opened.channel = channel_for(self, image, axes)
         self._pair(opened, image)
         return opened
 

@@ -9,8 +9,7 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
-from napari_unet.engine.axes import check_axes, check_labels, guess_axes
-from napari_unet.engine.spec import UNetSpec
+from napari_unet.engine.axes import check_axes, check_labels
 from napari_unet.errors import ImageError, LabelsError
 from napari_unet.opened import ImageSource, check_range, shape_without_channels
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from napari_unet.engine.blocks import Region
-    from napari_unet.engine.spec import Architecture
     from napari_unet.opened import OpenImage
 
 NEARLY_ALL = 0.6  # of an axis in view: then a prediction does all of it
@@ -35,18 +33,6 @@ PROVENANCE = "unet provenance"
 def image_data(layer: Image) -> Any:
     """Return a layer's pixels at full resolution, not copied."""
     return layer.data[0] if layer.multiscale else layer.data
-
-
-def layer_axes(layer: Image, spec: Architecture | None) -> str:
-    """Return axis letters for a layer; an RGB layer ends in C."""
-    shape = image_data(layer).shape
-    spec = spec or UNetSpec()
-    if layer.rgb:
-        return guess_axes(shape[:-1], spec).replace("C", "S") + "C"
-    axes = guess_axes(shape, spec)
-    if axes == "YXC":  # napari would show colour as RGB: this is a thin stack
-        return "ZYX"
-    return axes
 
 
 def spatial_transform(layer: Image, axes: str) -> dict[str, Any]:

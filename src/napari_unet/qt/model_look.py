@@ -8,7 +8,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_unet.errors import UnetError
-from napari_unet.qt.layers import image_data, layer_axes
+from napari_unet.qt.layer_axes import channel_for, layer_axes
+from napari_unet.qt.layers import image_data
 from napari_unet.qt.parts import enable, side_by_side
 from napari_unet.qt.pixel_size import pixel_size_of
 
@@ -52,8 +53,10 @@ class LookRow(QWidget):
         if session.model is None or layer is None:
             raise UnetError("A look needs a model and an open image: load both first.")
         axes = layer_axes(layer, session.model.spec.architecture)
-        size = pixel_size_of(layer, axes)
-        return session.look_job(layer.name, image_data(layer), axes, size)
+        return session.look_job(
+            layer.name, image_data(layer), axes, pixel_size_of(layer, axes),
+            channel_for(self._bench, layer, axes),
+        )  # fmt: skip
 
     def _on_look_clicked(self) -> None:
         if self._bench.run("model", self._make):

@@ -22,7 +22,8 @@ from napari_unet.errors import UnetError
 from napari_unet.formats.bundled import bundled_models
 from napari_unet.formats.sniff import SUFFIXES
 from napari_unet.qt.forms import ConfigForm
-from napari_unet.qt.layers import image_data, layer_axes
+from napari_unet.qt.layer_axes import channel_for, layer_axes
+from napari_unet.qt.layers import image_data
 from napari_unet.qt.model_facts import Facts, heading
 from napari_unet.qt.model_finder import Finder
 from napari_unet.qt.model_form import SpecForm
@@ -223,6 +224,7 @@ class ModelPanel(Panel):
         return session.check_tiling_job(
             layer.name, image_data(layer), axes,
             lambda found: self.summary.setText(str(found)),
+            channel_for(self.bench, layer, axes),
         )  # fmt: skip
 
     def _on_browse_clicked(self) -> None:

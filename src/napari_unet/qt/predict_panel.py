@@ -17,12 +17,12 @@ from qtpy.QtWidgets import (
 from napari_unet.engine.config import BlockDone, LabelsConfig, PartDone, TileDone
 from napari_unet.errors import UnetError
 from napari_unet.qt.forms import ConfigForm
+from napari_unet.qt.layer_axes import channel_for, layer_axes, say_channel
 from napari_unet.qt.layers import (
     NEARLY_ALL,
     check_in_view,
     current_slice,
     image_data,
-    layer_axes,
     visible_region,
     without_channels,
 )
@@ -114,7 +114,8 @@ class PredictPanel(Panel):
         self.channels = QComboBox()
         self.channels.setObjectName("unet.predict.channels")
         self.channels.setToolTip(
-            "The channel for a one-channel model; all: colour becomes luminance"
+            "The channel for a one-channel model, to predict and to learn from; at "
+            "first the one in view. all: colour becomes luminance"
         )
         self.axes = QLineEdit()
         self.axes.setObjectName("unet.predict.axes")
@@ -156,6 +157,7 @@ class PredictPanel(Panel):
         self.settings.valueChanged.connect(self._on_settings_changed)
         self.settings.valueChanged.connect(self._share_config)
         self.channels.currentTextChanged.connect(self._share_config)
+        self.channels.activated.connect(self._on_channel_chosen)
         self.axes.editingFinished.connect(self._update_channels)
         self.axes.editingFinished.connect(self._show_pixel_size)
         self.pixel_size.editingFinished.connect(self._on_pixel_size_edited)
@@ -182,7 +184,7 @@ class PredictPanel(Panel):
             raise UnetError("No model is loaded: choose one in the Model panel first.")
         opened = bench.open(self.image.layer, self.axes.text(), self.labels.layer)
         self._show_pixel_size()  # the layer may have got another scale
-        self._opened = opened
+        self._opened, opened.channel = opened, self._channel()
         self._began_with, self._kept = self.settings.value(), opened.kept
         self._share_config()
         region, within = self._asked(opened)
@@ -260,6 +262,17 @@ class PredictPanel(Panel):
                 opened.pixel_size = pixel_size_of(layer, axes)
         self._show_pixel_size()
 
+    def _on_channel_chosen(self, _: int) -> None:
+        if self.image.layer is not None:
+            say_channel(self.image.layer, self._channel())
+            self._take_channel()
+
+    def _take_channel(self) -> None:
+        """Let an image that is worked on be learnt from as it is shown here."""
+        opened = self.bench.opened_of(self.bench.labels_of(self.image.layer))
+        if opened is not None and opened.axes == self.axes.text().upper():
+            opened.channel = self._channel()
+
     # -- what changes
 
     def _on_image_changed(self, _: Any = None) -> None:
@@ -290,9 +303,15 @@ class PredictPanel(Panel):
         layer, axes = self.image.layer, self.axes.text().upper()
         self.channels.clear()
         self.channels.addItem(LUMINANCE)
-        shape = () if layer is None else image_data(layer).shape
+        model = self.bench.session.model
+        if layer is None or (model and model.spec.architecture.in_channels != 1):
+            return
+        shape = image_data(layer).shape
         if "C" in axes and len(axes) == len(shape):
             self.channels.addItems([str(i) for i in range(shape[axes.index("C")])])
+            channel = channel_for(self.bench, layer, axes)
+            self.channels.setCurrentText(LUMINANCE if channel is None else str(channel))
+        self._take_channel()
 
     def _on_bench_layers_changed(self) -> None:
         if self.axes.text() == "" or self.image.layer is None:

@@ -10,10 +10,10 @@ from napari.utils.colormaps import label_colormap
 from napari.utils.transforms import Affine
 
 from napari_unet.errors import ImageError
+from napari_unet.qt.layer_axes import channel_for, layer_axes
 from napari_unet.qt.layers import (
     NEARLY_ALL,
     image_data,
-    layer_axes,
     spatial_transform,
     visible_region,
     without_channels,
@@ -70,8 +70,10 @@ def visible_view(
     region = without_channels(region, layer, axes)
     if largest is not None:
         region = (*region[:-2], *(_middle(part, largest) for part in region[-2:]))
+    chosen = {"channel": channel_for(bench, layer, axes)}
+    config = bench.predict_config.model_copy(update=chosen)
     view = View(
-        layer.name, image_data(layer), axes, region, bench.predict_config,
+        layer.name, image_data(layer), axes, region, config,
         pixel_size_of(layer, axes),
     )  # fmt: skip
     return view, layer
