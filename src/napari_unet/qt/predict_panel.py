@@ -6,6 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Shapes
+from qtpy.compat import isalive
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -162,6 +163,7 @@ class PredictPanel(Panel):
         self.axes.editingFinished.connect(self._show_pixel_size)
         self.pixel_size.editingFinished.connect(self._on_pixel_size_edited)
         bench.layers_changed.connect(self._on_bench_layers_changed)
+        bench.viewer.dims.events.current_step.connect(self._on_dims_step_changed)
         bench.restored.connect(self._on_image_changed)
         bench.session.model_changed.connect(self._on_session_model_changed)
         bench.session.labels_changed.connect(self._on_session_labels_changed)
@@ -266,6 +268,13 @@ class PredictPanel(Panel):
         if self.image.layer is not None:
             say_channel(self.image.layer, self._channel())
             self._take_channel()
+
+    def _on_dims_step_changed(self, _: Any) -> None:
+        """Follow the channel in view until something was predicted."""
+        if not isalive(self) or "C" not in self.axes.text().upper():
+            return
+        if self.bench.opened_of(self.bench.labels_of(self.image.layer)) is None:
+            self._update_channels()
 
     def _take_channel(self) -> None:
         """Let an image that is worked on be learnt from as it is shown here."""
