@@ -18,7 +18,7 @@ from napari_unet.engine.finetune import (
     finetune_steps,
     in_words,
 )
-from napari_unet.engine.metrics import count
+from napari_unet.engine.metrics import count, count_trusted
 from napari_unet.engine.model import between
 from napari_unet.engine.normalize import normalize, statistics
 from napari_unet.engine.sampling import Example
@@ -335,6 +335,16 @@ def test_the_words_tell_missed_found_and_false_objects() -> None:
         count(wrong, truth), count(truth, truth), "classes", honest=True, remark=""
     )
     assert dice == "Dice 1.00 on held-out corrections, before 0.00"
+
+
+def test_parts_of_objects_alone_are_told_by_their_pixels() -> None:
+    truth = np.zeros((20, 20), np.int32)
+    truth[2:18, 2:18] = 1
+    row = np.zeros(truth.shape, bool)
+    row[9] = True  # as a slice through objects of a volume
+    counts = [count_trusted(p, truth, row) for p in (truth * 0, truth)]
+    text = in_words(*counts, "instances", honest=False, remark="")
+    assert text == "Dice 1.00 on corrections that it learnt from, before 0.00"
 
 
 # -- between the old weights and the new

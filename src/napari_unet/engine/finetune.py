@@ -322,7 +322,7 @@ def in_words(
         old, new = measures(before)["dice"], measures(after)["dice"]
         which = "held-out corrections" if honest else "corrections that it learnt from"
         text = f"Dice {new:.2f} on {which}, before {old:.2f}"
-    if not (objects if output in OBJECTS else after["pixels_true"]):
+    if not objects and not after["pixels_true"]:
         spurious = f"{after['predicted']}, before {before['predicted']}"
         text = f"only background was corrected; objects wrongly found there: {spurious}"
     return f"{text}; {remark}" if remark else text
