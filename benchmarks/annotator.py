@@ -359,7 +359,8 @@ def run(
     goes_on = True
     while goes_on:
         had = work.corrected
-        work.correct()
+        while work.corrected == had and work.next_place() is not None:
+            work.correct()
         if work.corrected == had:
             break
         said = work.learn()
