@@ -64,6 +64,15 @@ def test_channels_that_were_taken_apart_leave_the_other_axes(tmp_path: Path) -> 
     assert axes_in(path, (5, 2, X, Y)) is None
 
 
+@pytest.mark.parametrize("how", [{"imagej": True}, {"ome": True}])
+def test_a_stack_that_nobody_named_is_not_taken_for_channels(
+    tmp_path: Path, how: Any
+) -> None:
+    path = tmp_path / "a.tif"
+    assert axes_in(path, written(path, (9, Y, X), **how)) is None
+    assert axes_in(path, written(path, (2, Y, X), **how)) == "CYX"
+
+
 def test_a_file_that_says_nothing_of_its_axes(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     assert axes_in(path, (5, Y, X)) is None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 TIFF = (".tif", ".tiff")
 READABLE = (*TIFF, ".png", ".jpg", ".jpeg", ".bmp")
 FLAT = 2  # axes of a plane
+MOST_CHANNELS = 4  # more are likely slices: tifffile calls the first axis channels
 OME_START = 2**16  # letters of OME-XML in which an image says how large its pixels are
 MICROMETRES = {
     "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0, "microns": 1.0,
@@ -100,7 +101,8 @@ def axes_in(path: Path, shape: tuple[int, ...]) -> str | None:
     Returns
     -------
     axes : of T, Z, C, Y, X, one letter per axis, C last for colour; None: the file does
-        not say, or says something else of another shape
+        not say, or says something else of another shape, or more than four channels,
+        which are as likely the slices of a stack that nobody named
     """
     path = Path(path)
     if path.suffix.lower() not in TIFF:
@@ -111,6 +113,8 @@ def axes_in(path: Path, shape: tuple[int, ...]) -> str | None:
     except UNREADABLE:
         return None
     if lengths is None or not {"Y", "X"} <= lengths.keys() <= set("TZCYX"):
+        return None
+    if lengths.get("C", 1) > MOST_CHANNELS:
         return None
     letters = "".join(a for a, n in lengths.items() if n > 1 or a in "YX")
     alone = letters.replace("C", "")
