@@ -156,3 +156,22 @@ def test_pairs_hold_the_channel_that_was_learnt_from(
     run_now(one.bench.session.save_pairs_job(tmp_path / "pairs"))
     (image,) = (tmp_path / "pairs" / "images").iterdir()
     np.testing.assert_array_equal(tifffile.imread(image), NUCLEI)
+
+
+def test_axes_that_were_typed_stay_with_their_image(hands, tiny_files) -> None:
+    one: Hands = hands()
+    one.viewer.add_image(PAIR, name="cells")
+    assert axes_of(one) == "ZYX"
+    one.type_axes("cyx")
+    assert axes_of(one) == "CYX"
+    one.load(tiny_files["instances"])
+    assert axes_of(one) == "CYX"
+    one.viewer.add_image(NUCLEI, name="flat")
+    one.choose("predict.image", "flat")
+    assert axes_of(one) == "YX"
+    one.choose("predict.image", "cells")
+    assert axes_of(one) == "CYX"
+    one.type_axes("YY")
+    assert "do not describe" in one.text("predict")
+    one.type_axes("")
+    assert axes_of(one) == "ZYX"

@@ -204,6 +204,27 @@ def test_an_image_from_no_file_comes_back_from_its_copy(hands, projects) -> None
     assert "a copy is kept" in rows(one)[0]
 
 
+def test_the_channel_that_was_worked_on_is_chosen_again(
+    hands, projects, tmp_path
+) -> None:
+    session = worked(tmp_path)
+    pair = session.add_image("pair", np.stack([IMAGE] * 2), "CYX", channel=1)
+    pair.corrections.labels[10:20, 10:20] = 1
+    pair.corrections.commit()
+    while (job := session.keep_job(whole=True)) is not None:
+        run_now(job)
+    assert session.project is not None
+    folder = session.project.folder
+    session.close_project()
+    one = hands()
+    one.bench.desk.open(folder)
+    until_shown(one, 2)
+    opened = one.bench.session.images[-1]
+    one.choose("predict.image", "pair")
+    assert one.find("predict.channels", QComboBox).currentText() == "1"
+    assert opened.channel == 1
+
+
 def test_a_second_window_is_read_only_and_says_so(hands, projects, tmp_path) -> None:
     first = worked(tmp_path)
     assert first.project is not None

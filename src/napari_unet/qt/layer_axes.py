@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_unet.engine.axes import guess_axes
+from napari_unet.engine.axes import check_axes, guess_axes
 from napari_unet.engine.spec import UNetSpec
 from napari_unet.qt.layers import current_slice, image_data
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.spec import Architecture
     from napari_unet.qt.layer_bench import LayerBench
 
-SAID = "unet channel"  # key in the metadata of a layer, where the user has chosen it
+AXES, CHANNEL = "unet axes", "unet channel"  # keys of what the user says, in a layer
 NAMES = {
     "t": "T", "time": "T", "frame": "T", "frames": "T", "z": "Z", "slice": "Z",
     "slices": "Z", "plane": "Z", "planes": "Z", "c": "C", "ch": "C", "channel": "C",
@@ -29,10 +29,13 @@ NAMES = {
 def layer_axes(layer: Image, spec: Architecture | None) -> str:
     """Return axis letters for a layer; an RGB layer ends in C.
 
-    They are what the layer's axis labels or its file (TIFF) say, if that leaves the
-    model the axes that it needs; else a guess.
+    They are what the user has said, else what the layer's axis labels or its file
+    (TIFF) say, if that leaves the model the axes that it needs; else a guess.
     """
     shape = tuple(image_data(layer).shape)
+    typed = str(layer.metadata.get(AXES, ""))
+    if len(typed) == len(shape):
+        return typed
     spec = spec or UNetSpec()
     said = _named(layer) or _in_file(layer, shape)
     if said is not None and len(said.replace("C", "")) >= spec.dims:
@@ -70,6 +73,20 @@ def _read(path: str, shape: tuple[int, ...]) -> str | None:
     return axes_in(Path(path), shape)
 
 
+def say_axes(layer: Image, axes: str) -> None:
+    """Let a layer know what the user says of its axes; "": nothing.
+
+    Raises
+    ------
+    ImageError
+        If they do not describe it.
+    """
+    if axes:
+        layer.metadata[AXES] = check_axes(axes, len(image_data(layer).shape))
+    else:
+        layer.metadata.pop(AXES, None)
+
+
 # -- channels
 
 
@@ -85,8 +102,8 @@ def channel_of(
     several = "C" in axes and len(axes) == len(shape) and shape[axes.index("C")] > 1
     if not several or (spec or UNetSpec()).in_channels != 1:
         return None
-    if SAID in layer.metadata:
-        said: int | None = layer.metadata[SAID]
+    if CHANNEL in layer.metadata:
+        said: int | None = layer.metadata[CHANNEL]
         return said
     if layer.rgb:
         return None
@@ -105,4 +122,4 @@ def channel_for(bench: LayerBench, layer: Image, axes: str) -> int | None:
 
 def say_channel(layer: Image, channel: int | None) -> None:
     """Let a layer know which channel the user chose; None: all."""
-    layer.metadata[SAID] = channel
+    layer.metadata[CHANNEL] = channel

@@ -6,35 +6,26 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Shapes
-from qtpy.compat import isalive
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QLabel,
-    QLineEdit,
     QProgressBar,
 )
 
 from napari_unet.engine.config import BlockDone, LabelsConfig, PartDone, TileDone
 from napari_unet.errors import UnetError
 from napari_unet.qt.forms import ConfigForm
-from napari_unet.qt.layer_axes import channel_for, layer_axes, say_channel
+from napari_unet.qt.image_facts import ImageFacts
 from napari_unet.qt.layers import (
     NEARLY_ALL,
     check_in_view,
     current_slice,
-    image_data,
     visible_region,
     without_channels,
 )
 from napari_unet.qt.outlines import drawn_region
 from napari_unet.qt.parts import LayerChooser, Panel, enable, side_by_side
-from napari_unet.qt.pixel_size import (
-    pixel_size_of,
-    said_of,
-    say_pixel_size,
-    shown_text,
-)
 from napari_unet.session import SOON
 
 if TYPE_CHECKING:
@@ -51,7 +42,6 @@ SCOPES = {
     "region": "what is drawn in a shapes layer (rectangles, polygons, ellipses)",
     "everything": "all slices; what is in view first",
 }
-LUMINANCE = "all"
 SMALL_PART = 0.3  # of everything; so much in view is predicted first
 READY = "Ready to predict."
 PARTLY = (
@@ -86,6 +76,7 @@ class PredictPanel(Panel):
             bench, Shapes, "unet.predict.region",
             "The shapes layer with the region: its selected shapes, or all of them",
         )  # fmt: skip
+        self.facts = ImageFacts(bench, self.image, self.summary.setText)
         self._make_inputs()
         self.run = self.button(
             "run", "Predict", "Run the network (Shift+R)", self._on_run_clicked
@@ -112,26 +103,6 @@ class PredictPanel(Panel):
         self._update_buttons()
 
     def _make_inputs(self) -> None:
-        self.channels = QComboBox()
-        self.channels.setObjectName("unet.predict.channels")
-        self.channels.setToolTip(
-            "The channel for a one-channel model, to predict and to learn from; at "
-            "first the one in view. all: colour becomes luminance"
-        )
-        self.axes = QLineEdit()
-        self.axes.setObjectName("unet.predict.axes")
-        self.axes.setToolTip(
-            "One letter per axis of the image, such as YX, ZYX, TYX, CYX or YXC"
-        )
-        self.pixel_size = QLineEdit()
-        self.pixel_size.setObjectName("unet.predict.pixel_size")
-        self.pixel_size.setPlaceholderText("unknown (um)")
-        self.pixel_size.setToolTip(
-            "Side of the image's pixels in micrometres: one number, or one per axis\n"
-            "with x between: 2 x 0.5 x 0.5. Where the model's is known too, and\n"
-            "another, the network sees the image scaled to it.\n"
-            "none: it is taken as it is; nothing: as the layer or its file says"
-        )
         self.scope = QComboBox()
         self.scope.setObjectName("unet.predict.scope")
         self.scope.setToolTip("Where to predict: " + "; ".join(
@@ -143,8 +114,7 @@ class PredictPanel(Panel):
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Image", self.image.native)
-        form.addRow("Axes", side_by_side(self.axes, QLabel("Channel"), self.channels))
-        form.addRow("Pixel size", self.pixel_size)
+        self.facts.add_to(form)
         where = side_by_side(self.scope, QLabel("in"), self.shapes.native)
         where.setStretch(0, 1)
         where.setStretch(2, 1)
@@ -157,13 +127,8 @@ class PredictPanel(Panel):
         self.image.box.changed.connect(self._on_image_changed)
         self.settings.valueChanged.connect(self._on_settings_changed)
         self.settings.valueChanged.connect(self._share_config)
-        self.channels.currentTextChanged.connect(self._share_config)
-        self.channels.activated.connect(self._on_channel_chosen)
-        self.axes.editingFinished.connect(self._update_channels)
-        self.axes.editingFinished.connect(self._show_pixel_size)
-        self.pixel_size.editingFinished.connect(self._on_pixel_size_edited)
+        self.facts.channel_changed.connect(self._share_config)
         bench.layers_changed.connect(self._on_bench_layers_changed)
-        bench.viewer.dims.events.current_step.connect(self._on_dims_step_changed)
         bench.restored.connect(self._on_image_changed)
         bench.session.model_changed.connect(self._on_session_model_changed)
         bench.session.labels_changed.connect(self._on_session_labels_changed)
@@ -184,9 +149,9 @@ class PredictPanel(Panel):
         bench.settle()
         if bench.session.model is None:
             raise UnetError("No model is loaded: choose one in the Model panel first.")
-        opened = bench.open(self.image.layer, self.axes.text(), self.labels.layer)
-        self._show_pixel_size()  # the layer may have got another scale
-        self._opened, opened.channel = opened, self._channel()
+        opened = bench.open(self.image.layer, self.facts.axes, self.labels.layer)
+        self.facts.show_pixel_size()  # the layer may have got another scale
+        self._opened, opened.channel = opened, self.facts.channel
         self._began_with, self._kept = self.settings.value(), opened.kept
         self._share_config()
         region, within = self._asked(opened)
@@ -197,13 +162,9 @@ class PredictPanel(Panel):
 
     def _share_config(self, _: Any = None) -> None:
         """Let the bench know the settings; previews of versions use them too."""
-        chosen = {**self.settings.value().model_dump(), "channel": self._channel()}
+        chosen = {**self.settings.value().model_dump(), "channel": self.facts.channel}
         bench = self.bench
         bench.predict_config = bench.predict_config.model_copy(update=chosen)
-
-    def _channel(self) -> int | None:
-        text = self.channels.currentText()
-        return int(text) if text.isdecimal() else None
 
     def _asked(
         self, opened: OpenImage
@@ -248,82 +209,17 @@ class PredictPanel(Panel):
         if opened is not None and opened.kept is not None:
             self.bench.run(self.name, self.bench.session.relabel_job, opened, config)
 
-    def _on_pixel_size_edited(self) -> None:
-        """Take what the user says of the image's pixels; say what is wrong with it."""
-        layer, text = self.image.layer, self.pixel_size.text()
-        axes = self.axes.text().upper()
-        if layer is None or text == shown_text(layer, axes):
-            return
-        try:
-            say_pixel_size(layer, said_of(text, axes))
-        except UnetError as error:
-            self.summary.setText(str(error))
-        else:
-            opened = self.bench.opened_of(self.bench.labels_of(layer))
-            if opened is not None:
-                opened.pixel_size = pixel_size_of(layer, axes)
-        self._show_pixel_size()
-
-    def _on_channel_chosen(self, _: int) -> None:
-        if self.image.layer is not None:
-            say_channel(self.image.layer, self._channel())
-            self._take_channel()
-
-    def _on_dims_step_changed(self, _: Any) -> None:
-        """Follow the channel in view until something was predicted."""
-        if not isalive(self) or "C" not in self.axes.text().upper():
-            return
-        if self.bench.opened_of(self.bench.labels_of(self.image.layer)) is None:
-            self._update_channels()
-
-    def _take_channel(self) -> None:
-        """Let an image that is worked on be learnt from as it is shown here."""
-        opened = self.bench.opened_of(self.bench.labels_of(self.image.layer))
-        if opened is not None and opened.axes == self.axes.text().upper():
-            opened.channel = self._channel()
-
     # -- what changes
 
     def _on_image_changed(self, _: Any = None) -> None:
         layer = self.image.layer
         self.bench.choose_image(layer)
-        model = self.bench.session.model
-        spec = model.spec.architecture if model else None
-        self.axes.setText(self._likely_axes(layer, spec))
         self.labels.box.value = self.bench.labels_of(layer)
-        self._update_channels()
-        self._show_pixel_size()
+        self.facts.show_image()
         self._update_buttons()
 
-    def _show_pixel_size(self, _: Any = None) -> None:
-        self.pixel_size.setText(shown_text(self.image.layer, self.axes.text().upper()))
-
-    def _likely_axes(self, layer: Any, spec: Any) -> str:
-        """Return axis letters; none, and why, where the model cannot take the image."""
-        if layer is None:
-            return ""
-        try:
-            return layer_axes(layer, spec)
-        except UnetError as error:
-            self.summary.setText(str(error))
-            return ""
-
-    def _update_channels(self) -> None:
-        layer, axes = self.image.layer, self.axes.text().upper()
-        self.channels.clear()
-        self.channels.addItem(LUMINANCE)
-        model = self.bench.session.model
-        if layer is None or (model and model.spec.architecture.in_channels != 1):
-            return
-        shape = image_data(layer).shape
-        if "C" in axes and len(axes) == len(shape):
-            self.channels.addItems([str(i) for i in range(shape[axes.index("C")])])
-            channel = channel_for(self.bench, layer, axes)
-            self.channels.setCurrentText(LUMINANCE if channel is None else str(channel))
-        self._take_channel()
-
     def _on_bench_layers_changed(self) -> None:
-        if self.axes.text() == "" or self.image.layer is None:
+        if self.facts.axes == "" or self.image.layer is None:
             self._on_image_changed()
         self._update_buttons()
 

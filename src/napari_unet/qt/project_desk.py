@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_unet.errors import ImageError
 from napari_unet.io.project import is_there
 from napari_unet.jobs import Job
-from napari_unet.qt.layer_axes import say_channel
+from napari_unet.qt.layer_axes import say_axes, say_channel
 from napari_unet.qt.layers import image_data, image_source
 from napari_unet.qt.pixel_size import pixel_size_of, say_pixel_size
 from napari_unet.session_project import recent_projects, unfinished_projects
@@ -232,6 +232,7 @@ class ProjectDesk(QObject):
         size = waiting.kept.entry.pixel_size
         if size is not None and size != pixel_size_of(layer, waiting.axes):
             say_pixel_size(layer, size)
+        say_axes(layer, waiting.axes)
         say_channel(layer, waiting.kept.entry.channel)
         if layer in self._added:
             if len(waiting.scale) == layer.ndim:
