@@ -267,6 +267,7 @@ def test_a_preview_uses_the_settings_of_the_predict_panel(hands, tiny_files) -> 
     one.viewer.add_image(image, name="two", rgb=False)
     one.choose("predict.image", "two")
     one.type_axes("CYX")
+    one.choose("predict.channels", "all")
     one.predict()
     assert "2 channels" in one.text("predict")
     one.choose("predict.channels", "1")
