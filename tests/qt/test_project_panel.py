@@ -46,6 +46,16 @@ def worked(tmp_path: Path, names: tuple[str, ...] = (), **source: Any) -> Sessio
     return session
 
 
+def kept_whole(session: Session) -> Path:
+    """Write all of a project, images from no file too; return its folder."""
+    while (job := session.keep_job(whole=True)) is not None:
+        run_now(job)
+    assert session.project is not None
+    folder = session.project.folder
+    session.close_project()
+    return folder
+
+
 def crashed(tmp_path: Path, *names: str, **source: Any) -> list[Any]:
     """Leave a project as a crash does; return what it held."""
     session = worked(tmp_path, names, **source)
@@ -192,11 +202,7 @@ def test_an_image_from_no_file_comes_back_from_its_copy(hands, projects) -> None
     session = Session()
     opened = session.add_image("array", IMAGE, "YX")
     opened.corrections.labels[10:20, 10:20] = 3
-    while (job := session.keep_job(whole=True)) is not None:
-        run_now(job)
-    assert session.project is not None
-    folder = session.project.folder
-    session.close_project()
+    folder = kept_whole(session)
     one = hands()
     one.bench.desk.open(folder)
     until_shown(one)
@@ -211,11 +217,7 @@ def test_the_channel_that_was_worked_on_is_chosen_again(
     pair = session.add_image("pair", np.stack([IMAGE] * 2), "CYX", channel=1)
     pair.corrections.labels[10:20, 10:20] = 1
     pair.corrections.commit()
-    while (job := session.keep_job(whole=True)) is not None:
-        run_now(job)
-    assert session.project is not None
-    folder = session.project.folder
-    session.close_project()
+    folder = kept_whole(session)
     one = hands()
     one.bench.desk.open(folder)
     until_shown(one, 2)

@@ -95,14 +95,12 @@ def train(
         began = time.perf_counter()
         fitted = _fit(spec, learnt, held, config, device, output)
         measured = _measured(fitted.model, held)
-        recipe = _recipe(
-            {"arch": arch, "dims": dims, "val": val, **_alone(channel)}, config, asked
-        )
+        own = {"arch": arch, "dims": dims, "val": val, **_alone(channel)}
         facts = {
             "images": f"{len(learnt)} to learn from, {len(held)} held out",
             "held_out": percentages(measured),
         }
-        model = _signed(fitted.model, data, recipe, facts)
+        model = _signed(fitted.model, data, _recipe(own, config, asked), facts)
         _save(model, out)
         output.result(
             "\n".join([f"{out}: {facts['held_out']}", *_remarks(fitted)]),
