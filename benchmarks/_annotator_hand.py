@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.blocks import Region
     from napari_unet.opened import OpenImage
 
+FOUND = 0.5  # IoU from which an object counts as found, however it is drawn
 RIGHT = 0.7  # IoU from which a person leaves an object as it is
 SEEN = 10  # pixels of an object in a window that a person notices
 SHRINK = 16  # pixels a side: a smaller view is accepted where the whole is not right
@@ -41,8 +42,8 @@ class Fault:
 
 
 def faults(labels: NDArray[Any], truth: NDArray[Any], window: Region) -> list[Fault]:
-    """Return what is wrong in a window, the worst first, what is missed before what is
-    too much, and then from its middle on.
+    """Return what is wrong in a window: what is missed, what is too much, and then
+    what is found but badly drawn; each from its middle on.
     """
     middle = np.array([(s.start + s.stop) / 2 for s in window])
     wrong = [n for n in _seen(labels, window) if _best(n, labels, truth)[1] < RIGHT]
@@ -62,7 +63,7 @@ def faults(labels: NDArray[Any], truth: NDArray[Any], window: Region) -> list[Fa
             places = np.argwhere(labels[window] == number) + [s.start for s in window]
             away = float(np.abs(places - middle).max(axis=1).min())
             found.append(Fault(0, (int(number),), 0.0, away))
-    return sorted(found, key=lambda f: (round(f.iou, 1), not f.truth, f.away))
+    return sorted(found, key=lambda f: (f.iou >= FOUND, not f.truth, f.away))
 
 
 def _seen(labels: NDArray[Any], window: Region) -> list[int]:

@@ -12,12 +12,14 @@ from qtpy.QtWidgets import QCheckBox, QLabel
 
 import napari_unet.learning as learning_module
 from napari_unet.engine.config import FinetuneConfig
+from napari_unet.engine.holdout import Sites
 from napari_unet.engine.verdict import LostObject, Verdict
 from napari_unet.formats import save_model
 from napari_unet.qt import finetune_live, finetune_panel, previews
 from napari_unet.qt.finetune_panel import FinetunePanel, window_around
-from napari_unet.qt.finetune_words import pixels_in_words, roughly
+from napari_unet.qt.finetune_words import pixels_in_words, plan_in_words, roughly
 from napari_unet.qt.layers import camera_of
+from napari_unet.session_finetune import Plan
 from napari_unet.steps import DRAFT
 from tiny import nuclei, tiny_model
 
@@ -484,3 +486,13 @@ def test_the_title_of_the_job_is_that_which_the_panel_waits_for(ready) -> None:
     title = one.bench.session.preview_draft_job(look).title
     assert title.startswith(finetune_panel.LOOKING)
     assert one.find("finetune.plan", QLabel).textFormat() != Qt.TextFormat.RichText
+
+
+def test_background_alone_is_said_before_a_run() -> None:
+    plan = Plan(0, 1234, Sites(3, 0), None)
+    said = plan_in_words(plan, "CPU", "")
+    assert said.startswith("Will train on background alone in 3 places")
+    assert said.endswith("accept some objects, too, or it may learn to find none.")
+    assert "background" not in plan_in_words(
+        Plan(2, 1234, Sites(3, 0), None), "CPU", ""
+    )

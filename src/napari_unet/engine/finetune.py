@@ -21,7 +21,13 @@ from napari_unet.engine.model import FROZEN, Elder, between
 from napari_unet.engine.spec import OBJECTS
 from napari_unet.engine.starts import STARTS, fit_from_best
 from napari_unet.engine.teaching import Teaching
-from napari_unet.engine.verdict import Verdict, judge, remembered, standing
+from napari_unet.engine.verdict import (
+    Verdict,
+    judge,
+    kept_elsewhere,
+    remembered,
+    standing,
+)
 from napari_unet.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -170,9 +176,12 @@ def finetune_steps(
     start, fitted = yield from fit_from_best(starts, course, teach, config)
     tuned = replace(_steadied(starts.get(start), fitted.model, teach), elder=elder)
     after = standing(tuned, course, memory)
+    kept = None
+    if course.only_background:
+        kept = kept_elsewhere(model, tuned, course.training)
     verdict = judge(
         before, after, model.spec, allowed=config.allowed_loss, honest=course.honest,
-        reference=reference,
+        reference=reference, kept=kept,
     )  # fmt: skip
     remark = "; ".join(each for each in (fitted.remark, unfit) if each)
     scored = before.checking, after.checking

@@ -48,6 +48,12 @@ class Course:
     checking: list[Plane]
     honest: bool
 
+    @property
+    def only_background(self) -> bool:
+        """Whether no pixel of an object, or of a class, is corrected or accepted."""
+        every = (*self.training, *self.checking)
+        return not any((p.labels[p.supervised[0] > 0] > 0).any() for p in every)
+
     def evidence(self, spec: ModelSpec) -> int:
         """Return of how many objects scores are, or of blocks, where there are none."""
         if not spec.gives_objects:

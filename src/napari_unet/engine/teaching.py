@@ -13,6 +13,7 @@ from napari_unet.engine.learner import Lesson
 from napari_unet.engine.lessons import course_of
 from napari_unet.engine.sampling import all_planes
 from napari_unet.engine.scoring import plane_labels, plane_scores, trust
+from napari_unet.engine.uncertainty import edges, trust_in, unsure
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -53,8 +54,14 @@ class Teaching:
         return taught_elsewhere(course.training, self.teacher)
 
     def trust_in(self, model: Model) -> float:
-        """Return how right a model is on all that is corrected, 0 to 1."""
+        """Return how right a model is on all that is corrected, 0 to 1.
+
+        Where only background is corrected, every model is wrong there, also one that
+        is right about all the rest; then it is how far it sees what there is.
+        """
         course = self.course
+        if course.only_background:
+            return _sight(model, course.training)
         both = course.training + (course.checking if course.honest else [])
         return trust(model, both)
 
@@ -68,6 +75,15 @@ class Teaching:
 
 
 # -- teachers
+
+
+def _sight(model: Model, planes: Sequence[Plane]) -> float:
+    """Return how far a model sees what there is in planes, 0 to 1."""
+    return float(np.mean([
+        trust_in(unsure(plane_scores(model, plane.image), model.spec.output),
+                 edges(plane.image.mean(axis=0))[1])
+        for plane in planes
+    ]))  # fmt: skip
 
 
 def taught_elsewhere(planes: Sequence[Plane], teacher: Model) -> list[Plane]:

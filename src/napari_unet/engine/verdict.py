@@ -12,6 +12,8 @@ from napari_unet.engine.metrics import matched, measures, mostly, pooled
 from napari_unet.engine.scoring import count_planes, overall, plane_labels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_unet.engine.lessons import Course
     from napari_unet.engine.metrics import Counts
     from napari_unet.engine.model import Model
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.teaching import Memory
 
 NOTICEABLE = 0.005  # smaller gains of a score are none
+LEAST_KEPT = 0.8  # of what is marked where nothing is corrected, to go live
 FEWEST_TO_LOSE = 1  # objects that may always be lost: of few, one is a large share
 
 
@@ -119,9 +122,34 @@ def _found(model: Model, plane: Plane) -> list[LostObject]:
     return found
 
 
+def kept_elsewhere(old: Model, new: Model, planes: Sequence[Plane]) -> float | None:
+    """Return the share that a new model leaves of what an old one marks elsewhere.
+
+    Where only background is corrected, the easiest lesson is to find nothing at all.
+
+    Parameters
+    ----------
+    old, new : of one kind
+    planes : in which something is corrected
+
+    Returns
+    -------
+    share : of the pixels that are not background where nothing is corrected, those
+        that still are not, or still are of the class, 0 to 1; None: there are none
+    """
+    there = still = 0
+    for plane in planes:
+        found, finds = (plane_labels(model, plane.image) for model in (old, new))
+        elsewhere = (plane.supervised[0] == 0) & (found > 0)
+        same = finds > 0 if old.spec.gives_objects else finds == found
+        there += int(elsewhere.sum())
+        still += int((elsewhere & same).sum())
+    return still / there if there else None
+
+
 def judge(
     before: Standing, after: Standing, spec: ModelSpec, *, allowed: float, honest: bool,
-    reference: float | None,
+    reference: float | None, kept: float | None = None,
 ) -> Verdict:  # fmt: skip
     """Compare an old and a new model.
 
@@ -132,6 +160,7 @@ def judge(
     allowed : share of what was found before that may be lost, 0 to 1
     honest : whether something is held out
     reference : the loaded model's ``memory``
+    kept : where only background was corrected, as from ``kept_elsewhere``
     """
     lost = sorted(
         before.found - after.found, key=lambda each: (each.example, each.label)
@@ -139,7 +168,12 @@ def judge(
     fewer = len(before.found) - len(after.found)
     old, new = (overall(measures(s.checking), spec) for s in (before, after))
     why = ""
-    if not honest:
+    if kept is not None and kept < LEAST_KEPT:
+        why = (
+            "only background was corrected, and of what the model marks elsewhere "
+            f"{100 * kept:.0f} % is left: correct or accept some of that, too"
+        )
+    elif not honest:
         why = "nothing is held out, so nothing is proved"
     elif new < old + NOTICEABLE:
         why = "it gains nothing on held-out corrections"

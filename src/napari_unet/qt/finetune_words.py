@@ -14,6 +14,7 @@ NOTHING = (
     "Learns from what you edit and accept. Correct about five objects, or accept a "
     "view that is right, then press Fine-tune."
 )
+ONLY_BACKGROUND = "Correct or accept some objects, too, or it may learn to find none."
 
 
 def plan_in_words(plan: Plan, device: str, needed: str) -> str:
@@ -28,7 +29,7 @@ def plan_in_words(plan: Plan, device: str, needed: str) -> str:
     if not plan.pixels:
         return NOTHING
     objects = _counted(plan.objects, "corrected object")
-    text = f"Will train on {objects}"
+    text = f"Will train on {objects if plan.objects else 'background alone'}"
     if plan.sites.learning:  # they are counted when they are kept, a moment later
         text = f"{text} in {_counted(plan.sites.learning, 'place')}"
     text = f"{text} ({pixels_in_words(plan.pixels)})"
@@ -37,6 +38,8 @@ def plan_in_words(plan: Plan, device: str, needed: str) -> str:
     if plan.seconds is not None:
         text = f"{text}; {roughly(plan.seconds)} on this {device}"
     text = f"{text}."
+    if not plan.objects:
+        text = f"{text} {ONLY_BACKGROUND}"
     return text if plan.sites.held_out or not needed else f"{text} {needed}"
 
 
