@@ -170,8 +170,8 @@ def judge(
     why = ""
     if kept is not None and kept < LEAST_KEPT:
         why = (
-            "only background was corrected, and of what the model marks elsewhere "
-            f"{100 * kept:.0f} % is left: correct or accept some of that, too"
+            f"it leaves only {100 * kept:.0f} % of what the model marked elsewhere "
+            "(correct or accept some of that, too)"
         )
     elif not honest:
         why = "nothing is held out, so nothing is proved"
