@@ -100,8 +100,7 @@ def train(
             "images": f"{len(learnt)} to learn from, {len(held)} held out",
             "held_out": percentages(measured),
         }
-        model = _signed(fitted.model, data, _recipe(own, config, asked), facts)
-        _save(model, out)
+        _save(_signed(fitted.model, data, _recipe(own, config, asked), facts), out)
         output.result(
             "\n".join([f"{out}: {facts['held_out']}", *_remarks(fitted)]),
             {
@@ -165,14 +164,11 @@ def finetune(
         recipe = _recipe(_alone(channel), config, asked)
         tuned = _signed(done.model, data, recipe, facts, name or out.stem)
         _save(tuned, out)
-        output.result(
-            f"{out}: {done.summary}",
-            {
-                "checkpoint": str(out), "name": tuned.spec.name,
-                "base": model.spec.name, "examples": len(examples),
-                "before": done.before, "after": done.after, "summary": done.summary,
-            },
-        )  # fmt: skip
+        output.result(f"{out}: {done.summary}", {
+            "checkpoint": str(out), "name": tuned.spec.name,
+            "base": model.spec.name, "examples": len(examples),
+            "before": done.before, "after": done.after, "summary": done.summary,
+        })  # fmt: skip
 
 
 def _new_spec(arch: str, dims: int, name: str) -> "ModelSpec":
