@@ -329,7 +329,14 @@ def test_the_words_tell_missed_found_and_false_objects() -> None:
     )  # fmt: skip
     assert text == (
         "finds 1 of 1 objects that it learnt from, before 0; "
-        "1 found that are none; stopped"
+        "1 found that are none, before 1; stopped"
+    )
+    text = in_words(
+        count(wrong, truth), count(wrong, truth), "instances", honest=True, remark=""
+    )
+    assert text == (
+        "finds 0 of 1 held-out objects, before 0; 1 found that are none, before 1; "
+        "Dice 0.00, before 0.00"
     )
     dice = in_words(
         count(wrong, truth), count(truth, truth), "classes", honest=True, remark=""

@@ -318,17 +318,17 @@ def in_words(
 ) -> str:
     """Return what changed, for the user."""
     objects = after["true"]
+    old, new = measures(before)["dice"], measures(after)["dice"]
     if output in OBJECTS and objects:
         which = "held-out objects" if honest else "objects that it learnt from"
-        text = (
-            f"finds {after['matched50']} of {objects} {which}, "
-            f"before {before['matched50']}"
-        )
-        extra = after["predicted"] - after["matched50"]
-        if extra:
-            text += f"; {extra} found that are none"
+        found = before["matched50"], after["matched50"]
+        text = f"finds {found[1]} of {objects} {which}, before {found[0]}"
+        extra, had = (c["predicted"] - c["matched50"] for c in (after, before))
+        if extra or had:
+            text += f"; {extra} found that are none, before {had}"
+        if found[0] == found[1]:  # what decided then
+            text += f"; Dice {new:.2f}, before {old:.2f}"
     else:
-        old, new = measures(before)["dice"], measures(after)["dice"]
         which = "held-out corrections" if honest else "corrections that it learnt from"
         text = f"Dice {new:.2f} on {which}, before {old:.2f}"
     if not objects and not after["pixels_true"]:
