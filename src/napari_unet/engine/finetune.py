@@ -177,8 +177,8 @@ def finetune_steps(
     tuned = replace(_steadied(starts.get(start), fitted.model, teach), elder=elder)
     after = standing(tuned, course, memory)
     kept = None
-    if course.only_background:
-        kept = kept_elsewhere(model, tuned, course.training)
+    if teach.course.only_background:  # also after corrections joined
+        kept = kept_elsewhere(model, tuned, teach.course.training)
     verdict = judge(
         before, after, model.spec, allowed=config.allowed_loss, honest=course.honest,
         reference=reference, kept=kept,
