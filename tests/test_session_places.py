@@ -226,3 +226,24 @@ def test_places_stay_while_sliders_move() -> None:
     assert opened.summary != before
     look(session)
     assert first not in [place for _, place in all_places(session)]
+
+
+def test_another_channel_is_looked_at_with_its_own_scores() -> None:
+    image = noise((2, 120, 150))
+    image[1] = np.roll(image[1], 40, axis=0) // 2
+    session = Session()
+    session.set_model(tiny_model())
+    opened = session.add_image("two", image, "CYX", channel=0)
+    run_now(session.predict_job(opened, SMALL))
+    look(session)
+    assert session.places_fresh
+    opened.channel = 1
+    assert not session.places_fresh
+
+    found = run_now(session.places_job(config=SMALL))
+    run_now(session.predict_job(opened, SMALL))
+    assert not session.places_fresh
+    expected = run_now(session.places_job(config=SMALL))
+    one, other = found.candidates, expected.candidates
+    np.testing.assert_allclose(one.unsure, other.unsure, atol=2e-3)  # kept as float16
+    np.testing.assert_array_equal(one.windows, other.windows)

@@ -53,6 +53,7 @@ class KeptScores:
     report : what is said of the prediction beside what was found
     window, region : where they lie, and which part of it was asked for
     within : which pixels of the region were asked for; None: all
+    channel : of the image, that was predicted; see ``predict``
     """
 
     scores: NDArray[np.float16]
@@ -61,6 +62,7 @@ class KeptScores:
     window: Region
     region: Region
     within: NDArray[np.bool_] | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True)

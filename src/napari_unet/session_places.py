@@ -42,24 +42,26 @@ NOTHING_LEFT = (
 
 
 class Prediction(NamedTuple):
-    """Which prediction an image had at some moment.
+    """Which prediction an image had at some moment, and which channel was chosen.
 
     The summary tells where no scores are kept; else sliders change it.
     """
 
     kept: Callable[[], KeptScores | None]
     summary: str
+    channel: int | None
 
     def is_last_of(self, opened: OpenImage) -> bool:
         """Tell whether the image had no other prediction since."""
         kept = self.kept()
         same = kept is not None or self.summary == opened.summary
-        return kept is opened.kept and same
+        return kept is opened.kept and same and self.channel == opened.channel
 
 
 def _last_of(opened: OpenImage) -> Prediction:
     kept = opened.kept
-    return Prediction((lambda: None) if kept is None else ref(kept), opened.summary)
+    last = (lambda: None) if kept is None else ref(kept)
+    return Prediction(last, opened.summary, opened.channel)
 
 
 @dataclass
@@ -290,4 +292,5 @@ def _source(opened: OpenImage, model: Model) -> tuple[KeptScores | None, Region]
     kept = opened.kept
     if kept is None:
         return None, everything(opened.corrections.shape)
-    return (kept if kept.spec is model.spec else None), kept.region
+    own = kept.spec is model.spec and kept.channel == opened.channel
+    return (kept if own else None), kept.region

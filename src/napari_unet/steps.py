@@ -199,8 +199,9 @@ def predict_into(
     if prediction.scores is not None and prediction.scores.nbytes <= 2 * KEPT_BYTES:
         scores = prediction.scores.astype(np.float16)
         kept = KeptScores(
-            scores, models[0].spec, prediction.report, window, region, within
-        )
+            scores, models[0].spec, prediction.report, window, region, within,
+            config.channel,
+        )  # fmt: skip
     apart, doubt = prediction.uncertainty, None
     if apart is not None:
         doubt = UncertaintyMap(region, apart[relative(region, window)])
