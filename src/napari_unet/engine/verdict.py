@@ -141,6 +141,8 @@ def kept_elsewhere(old: Model, new: Model, planes: Sequence[Plane]) -> float | N
     for plane in planes:
         found, finds = (plane_labels(model, plane.image) for model in (old, new))
         elsewhere = (plane.supervised[0] == 0) & (found > 0)
+        if plane.held is not None:  # corrected too, to score with
+            elsewhere &= plane.held[0] == 0
         same = finds > 0 if old.spec.gives_objects else finds == found
         there += int(elsewhere.sum())
         still += int((elsewhere & same).sum())
