@@ -4,10 +4,14 @@ It has the true masks and drives the session as the panels do: it takes what a l
 the first image suggests (each way of working begins so), goes to the place to which it
 is led, corrects the worst objects there in strokes, accepts what is right,
 fine-tunes, predicts, and so on until its objects are spent. A draft that did not go
-live by itself is looked at in the next place, and kept where it is better there. Seeds
-are paired: every way of working begins with the same images.
+live by itself is looked at around the last place and the next one, and kept where it
+is better there. Seeds are paired: every way of working begins with the same images.
+
+With ``--among 6`` six of its eight images are fluorescence images such as the model
+knows, and the first of all; what is scored are unseen images of the other kind.
 
     python benchmarks/annotator.py --kinds histology --ways ours random --seeds 5
+    python benchmarks/annotator.py --kinds cytology --among 6 --ways ours random
 
 Ways: ``ours`` (places from Next), ``random`` (the same with places by chance),
 ``scratch`` (the same from random weights, remembering nothing), ``plain`` (fine-tuning
@@ -113,9 +117,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--unseen", type=int, default=12, help="images to score on")
     parser.add_argument("--known", type=int, default=77, help="fluorescence images")
     parser.add_argument(
+        "--among", type=int, default=0, metavar="N",
+        help=f"of the {IMAGES} images in a session, N are fluorescence images, of "
+        "those that are left over by --known",
+    )  # fmt: skip
+    parser.add_argument(
         "--set", nargs="*", default=[], help="FIELD=VALUE of the config"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.among > IMAGES:
+        parser.error(f"--among {options.among}: a session has {IMAGES} images")
+    return options
 
 
 # -- images
@@ -144,6 +156,20 @@ KINDS: dict[str, Callable[[], tuple[list[Case], list[Case]]]] = {
     "cytology": cytology,
     "phase-contrast": phase_contrast,
 }
+
+
+def images_of(
+    kind: str, rng: np.random.Generator, options: argparse.Namespace
+) -> tuple[list[Case], list[Case], list[Case]]:
+    """Return the images of a session, unseen ones, and known ones that are left out."""
+    source, unseen = KINDS[kind]()
+    own = [source[i] for i in rng.permutation(len(source))[: IMAGES - options.among]]
+    pairs = spread(dsb_pairs("val", FLUORESCENCE))
+    known, left = pairs[: options.known], pairs[options.known :]
+    if len(left) < options.among:
+        raise SystemExit(f"--known {options.known} leaves {len(left)} for --among")
+    others = [left[i].read() for i in rng.permutation(len(left))[: options.among]]
+    return [*others, *own], unseen[: options.unseen], [pair.read() for pair in known]
 
 
 def score(model: Model, cases: list[Case]) -> dict[str, float]:
@@ -175,6 +201,7 @@ class Work:
     corrected: int = 0
     steps: int = 0
     ahead: tuple[OpenImage, Region] | None = None  # where it goes next
+    last: tuple[OpenImage, Region] | None = None  # where it was last
 
     @property
     def model(self) -> Model:
@@ -228,7 +255,7 @@ class Work:
             place = self.next_place() if left > 0 else None
             if place is None:
                 return
-            (opened, window), self.ahead = place, None
+            (opened, window), self.last, self.ahead = place, place, None
             truth = self.cases[self.images.index(opened)][1]
             many = correct(opened, truth, window, min(self.options.most, left))
             self.corrected += many
@@ -249,25 +276,25 @@ class Work:
         return said
 
     def _likes(self, draft: Model) -> bool:
-        """Tell whether a draft is better than the model in use where it goes next.
+        """Tell whether a draft is better than the model in use around where it stands.
 
-        Nothing is corrected there, so neither has learnt it. Where nothing is to be
-        seen, nobody can tell.
+        That is around the last place, of which little was corrected, and around the
+        next one, which neither has learnt. Where nothing is to be seen, nobody can
+        tell.
         """
-        place = self.next_place()
-        if place is None:
-            return False
-        opened, window = place
+        gains = [
+            self._seen_as_right(draft, *place) - self._seen_as_right(self.model, *place)
+            for place in (self.last, self.next_place()) if place is not None
+        ]  # fmt: skip
+        return sum(gains) > 0
+
+    def _seen_as_right(self, model: Model, opened: OpenImage, window: Region) -> float:
         truth = self.cases[self.images.index(opened)][1]
         seen = around(window, truth.shape)
         if not truth[seen].any():
-            return False
-        drawn, used = (
-            seen_as_right(predict(model, opened.image, axes=opened.axes).labels, truth,
-                          seen)
-            for model in (draft, self.model)
-        )  # fmt: skip
-        return drawn > used
+            return 0.0
+        labels = predict(model, opened.image, axes=opened.axes).labels
+        return seen_as_right(labels, truth, seen)
 
     def _learn_plainly(self) -> None:
         """Fine-tune on whole corrected layers as if they were the truth."""
@@ -314,10 +341,8 @@ def run(
     """
     began = time.perf_counter()
     rng = np.random.default_rng(seed)
-    source, unseen = KINDS[kind]()
-    unseen = unseen[: options.unseen]
-    cases = [source[i] for i in rng.permutation(len(source))[:IMAGES]]
-    known = [p.read() for p in spread(dsb_pairs("val", FLUORESCENCE))[: options.known]]
+    named = f"{kind} among {options.among}" if options.among else kind
+    cases, unseen, known = images_of(kind, rng, options)
     base = open_model(options.model)
     opening = Opening(options.model)
     if (suggested := _suggested(base, cases[0][0])) is not None:
@@ -328,7 +353,7 @@ def run(
     ) -> dict[str, Any]:
         recalled = score(model, known)["ap50"] if last else float("nan")
         return {
-            "kind": kind, "way": way, "seed": seed, "objects": objects, "steps": done,
+            "kind": named, "way": way, "seed": seed, "objects": objects, "steps": done,
             **score(model, unseen), "known_ap50": recalled,
             "seconds": round(time.perf_counter() - began), "said": said,
         }  # fmt: skip
@@ -341,7 +366,7 @@ def run(
         labels = forest_labels(cases, unseen, options.objects, seed)
         counts = [count(n, truth) for n, (_, truth) in zip(labels, unseen, strict=True)]
         yield {
-            "kind": kind, "way": "forest", "seed": seed, "objects": options.objects,
+            "kind": named, "way": "forest", "seed": seed, "objects": options.objects,
             "steps": 0, **_pooled(counts), "known_ap50": float("nan"),
             "seconds": round(time.perf_counter() - began), "said": "",
         }  # fmt: skip

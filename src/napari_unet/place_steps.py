@@ -11,12 +11,14 @@ import numpy as np
 
 from napari_unet.engine.blocks import relative, shape_of
 from napari_unet.engine.config import TileDone
-from napari_unet.engine.grid import Grid, grid_over
+from napari_unet.engine.grid import grid_over
 from napari_unet.engine.places import (
     Candidates,
     choose,
     close_up,
     joined,
+    marked,
+    recall,
 )
 
 if TYPE_CHECKING:
@@ -24,12 +26,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_unet.engine.blocks import Region
+    from napari_unet.engine.blocks import Key, Region
     from napari_unet.engine.config import PredictConfig
+    from napari_unet.engine.grid import Grid
     from napari_unet.engine.model import Model
     from napari_unet.engine.normalize import Measured
+    from napari_unet.engine.progress import Visit
     from napari_unet.engine.protect import Snapshot
-    from napari_unet.engine.spec import ModelSpec
     from napari_unet.engine.zoom import Zoom
     from napari_unet.opened import KeptScores, OpenImage
 
@@ -49,6 +52,7 @@ class Part:
     image, axes : never written; one letter per axis
     kept : scores of the model in use that cover it; None: predict first
     pieces : what is corrected, piece by piece
+    visits : what is known of how right predictions were in it
     pixel_size, channel : as for ``predict``
     """
 
@@ -57,6 +61,7 @@ class Part:
     axes: str
     kept: KeptScores | None
     pieces: tuple[Snapshot, ...]
+    visits: tuple[Visit, ...]
     pixel_size: tuple[float, ...] | None = None
     channel: int | None = None
 
@@ -81,10 +86,18 @@ class Surveyed:
 
 @dataclass(frozen=True)
 class Ranked:
-    """What a search found; nothing of it is in an order yet."""
+    """What a search found; nothing of it is in an order yet.
+
+    Attributes
+    ----------
+    candidates : all places
+    pieces : that were looked at
+    nearest : places of visits; see ``recall``
+    """
 
     candidates: Candidates
     pieces: tuple[Surveyed, ...]
+    nearest: dict[tuple[int, Key], int | None]
 
 
 def parts_of(
@@ -109,8 +122,8 @@ def parts_of(
         seen = tuple(close_up(opened.corrections, pieces[each]) for each in places)
         parts.append(
             Part(
-                number, opened.image, opened.axes, kept, seen, opened.pixel_size,
-                opened.channel,
+                number, opened.image, opened.axes, kept, seen,
+                opened.corrections.visits.scored(), opened.pixel_size, opened.channel,
             )
         )  # fmt: skip
     return parts, share
@@ -138,7 +151,9 @@ def rank_steps(
     surveyor = _Surveyor(model, config, sum(len(part.pieces) for part in parts))
     for part in parts:
         yield from surveyor.look(part)
-    ranked = Ranked(joined(surveyor.found), tuple(surveyor.pieces))
+    ranked = Ranked(joined(surveyor.found), tuple(surveyor.pieces), {})
+    visits = [(part.number, visit) for part in parts for visit in part.visits]
+    recall(ranked.candidates, visits, ranked.nearest)
     yield from surveyor.flips(ranked.candidates)
     return ranked
 
@@ -150,6 +165,7 @@ class _Surveyor:
         self.model = model
         self.config = config
         self.found: list[Candidates] = []
+        self.closed: list[NDArray[np.bool_]] = []
         self.pieces: list[Surveyed] = []
         self._pictures: dict[int, tuple[NDArray[Any], Measured]] = {}
         self._zooms: dict[int, Zoom | None] = {}
@@ -208,7 +224,7 @@ class _Surveyor:
         grid = grid_over(extent)
         seen = self._normalised(number, window).reshape(-1, *extent)
         found = survey(seen, scores, self.model.spec.output, grid)
-        known, wrong = told(piece, scores, self.model.spec, self.config, grid)
+        self.closed.append(marked(piece.state, grid))
         flat = window[: len(window) - dims]
         key = (number, *(s.start for s in flat))
         plane = self._planes.setdefault(key, len(self._planes))
@@ -224,7 +240,7 @@ class _Surveyor:
             Candidates(
                 windows, np.full(count, number), np.full(count, plane),
                 found.unsure, found.trust, found.looks, found.structure,
-                known, wrong, np.full(count, np.nan),
+                np.zeros(count), np.zeros(count), np.full(count, np.nan),
             )
         )  # fmt: skip
 
@@ -242,8 +258,8 @@ class _Surveyor:
         from napari_unet.engine.zoom import zoomed
 
         dims = self.model.spec.architecture.dims
-        done = candidates.known > 0.5
-        for number, place in choose(candidates, (), done, most=FLIPPED[dims]):
+        closed = np.concatenate(self.closed)
+        for number, place in choose(candidates, (), closed, most=FLIPPED[dims]):
             image = int(candidates.image[number])
             shape = self._pictures[image][0].shape[1:]
             wide, inner = _with_margin(place.window, shape, dims)
@@ -255,44 +271,6 @@ class _Surveyor:
                 inner = zoom.window(inner, seen.shape[1:])
             candidates.flips[number] = float(spread[inner].mean())
             yield self._step()
-
-
-def told(
-    piece: Snapshot, scores: NDArray[Any], spec: ModelSpec, config: PredictConfig,
-    grid: Grid,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
-    """Return the corrected share of each place, and the share of that that is wrong.
-
-    Parameters
-    ----------
-    piece : what is corrected
-    scores : (K, [Z,] Y, X) of it, 0 to 1
-    spec : of the model that gave them
-    config : threshold
-    grid : of the places
-    """
-    from napari_unet.engine.uncertainty import wrong
-
-    if not piece.state.any():
-        nothing = np.zeros(len(grid.windows))
-        return nothing, nothing
-    extent = scores.shape[1:]
-    known = piece.supervised().reshape(extent)
-    labels = piece.labels.reshape(extent)
-    mistaken = known & wrong(scores, labels, spec.output, config)
-    share = grid.means(known)
-    return share, grid.means(mistaken) / np.maximum(share, 1e-9)
-
-
-def told_of(
-    place: Snapshot, scores: NDArray[Any], spec: ModelSpec, config: PredictConfig
-) -> tuple[float, float]:
-    """Return the same as ``told`` for a single place."""
-    extent = shape_of(place.window)[-spec.architecture.dims :]
-    whole = Grid(tuple(np.array([0, length]) for length in extent))
-    scores = scores.reshape(len(scores), *extent)
-    (known,), (mistaken,) = told(place, scores, spec, config, whole)
-    return float(known), float(mistaken)
 
 
 def kept_in(kept: KeptScores | None, window: Region) -> NDArray[np.float32] | None:

@@ -14,14 +14,14 @@ from napari_unet.engine.config import PredictConfig
 from napari_unet.engine.places import (
     LONGEST,
     choose,
-    close_up,
     is_done,
     marked,
     most_shared,
+    recall,
 )
 from napari_unet.errors import ImageError
 from napari_unet.jobs import Job
-from napari_unet.place_steps import kept_in, parts_of, rank_steps, told_of
+from napari_unet.place_steps import parts_of, rank_steps
 from napari_unet.session_project import ProjectSession
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ class Ranking:
     model : that is in doubt
     images, predictions : in which it looked, and what they held then
     chosen : whether somebody named the images
-    config : of predictions
     share : of the pixels that it looked at, 0 to 1
     ranked : what it found
     visited, earlier : numbers of candidates, see ``choose``
@@ -92,7 +91,6 @@ class Ranking:
     images: tuple[OpenImage, ...]
     predictions: tuple[Prediction, ...]
     chosen: bool
-    config: PredictConfig
     share: float
     ranked: Ranked
     visited: list[int] = field(default_factory=list)
@@ -147,8 +145,8 @@ class PlacesSession(ProjectSession):
 
         def accept(ranked: Ranked) -> None:
             self._take_ranking(
-                Ranking(model, looked_at, predictions, images is not None, config,
-                        share, ranked)
+                Ranking(model, looked_at, predictions, images is not None, share,
+                        ranked)
             )  # fmt: skip
 
         return Job(
@@ -250,24 +248,16 @@ class PlacesSession(ProjectSession):
             if opened not in self.images or not opened.shown:
                 closed[its] = True
             else:
-                closed[its] = marked(opened.corrections, piece.window, piece.grid)
+                closed[its] = marked(opened.corrections.state[piece.window], piece.grid)
         return closed
 
     def _learn(self, ranking: Ranking) -> None:
-        """Take note how wrong the prediction was in the place visited last."""
-        if not ranking.visited:
-            return
-        number = ranking.visited[-1]
-        candidates = ranking.ranked.candidates
-        image, window = int(candidates.image[number]), candidates.windows[number]
-        opened = ranking.images[image]
-        scores = kept_in(opened.kept, window)
-        same = ranking.predictions[image].is_last_of(opened)
-        if scores is None or not same or ranking.model is not self.model:
-            return
-        seen = close_up(opened.corrections, window)
-        share, wrong = told_of(seen, scores, ranking.model.spec, ranking.config)
-        candidates.known[number], candidates.wrong[number] = share, wrong
+        """Take note how wrong predictions were where they were corrected."""
+        visits = [
+            (number, visit) for number, opened in enumerate(ranking.images)
+            for visit in opened.corrections.visits.scored()
+        ]  # fmt: skip
+        recall(ranking.ranked.candidates, visits, ranking.ranked.nearest)
 
 
 def _listed(ranking: Ranking, closed: NDArray[np.bool_]) -> list[tuple[int, Place]]:

@@ -12,13 +12,15 @@ from napari_unet.engine.places import (
     Candidates,
     choose,
     doubts,
+    expected,
     is_done,
     joined,
-    likeness,
     marked,
     most_shared,
     ranks,
+    recall,
 )
+from napari_unet.engine.progress import Visit
 
 
 def candidates(shape: tuple[int, ...] = (480, 480), **known: object) -> Candidates:
@@ -138,7 +140,7 @@ def test_a_place_of_an_earlier_prediction_may_come_again_but_later() -> None:
     assert len(again) == len(numbers(found, [], none_closed(found), most=200))
 
 
-def test_likeness_leads_to_where_it_looks_like_mistakes() -> None:
+def test_it_leads_to_where_it_looks_like_mistakes() -> None:
     rng = np.random.default_rng(0)
     count = len(candidates().windows)
     bad = rng.random(count) < 0.3
@@ -147,17 +149,76 @@ def test_likeness_leads_to_where_it_looks_like_mistakes() -> None:
     known, wrong = np.zeros(count), np.zeros(count)
     known[told], wrong[np.flatnonzero(bad)[:3]] = 0.6, 0.8
     found = candidates(looks=looks, known=known, wrong=wrong)
-    expected, evidence = likeness(found)
-    assert 0 < evidence < 1
-    assert expected[bad].min() > expected[~bad].max()
+    mistakes, _ = expected(found)
+    assert mistakes[bad].min() > mistakes[~bad].max()
     best = numbers(found, told, none_closed(found), most=5)
     assert bad[best[0]]
     assert bad[best].sum() >= 4  # spread: one may be of another kind
     assert "corrected" in choose(found, told, none_closed(found))[0][1].why
 
 
-def test_without_corrections_likeness_says_nothing() -> None:
-    assert likeness(candidates())[1] == 0.0
+def test_without_corrections_a_kind_that_the_model_knows_is_taken_as_right() -> None:
+    trust = np.linspace(0, 1, len(candidates().windows))
+    mistakes, told = expected(candidates(trust=trust))
+    assert (np.diff(mistakes) < 0).all()
+    assert mistakes[0] == 1.0
+    assert mistakes[-1] < 0.5
+    assert not told.any()
+
+
+def two_kinds() -> Candidates:
+    """Return seven images of which the model knows all but the last."""
+    rng = np.random.default_rng(0)
+    images = []
+    for number in range(7):
+        count = len(candidates((200, 200)).windows)
+        images.append(
+            candidates(
+                (200, 200), image=np.full(count, number), plane=np.full(count, number),
+                trust=np.full(count, float(number < 6)), unsure=rng.random(count),
+                structure=rng.random(count),
+                looks=rng.normal(5.0 * (number < 6), 1.0, (count, 4)),
+            )
+        )  # fmt: skip
+    return joined(images)
+
+
+def test_the_image_of_an_unknown_kind_among_known_ones_comes_first() -> None:
+    found = two_kinds()
+    images = found.image[numbers(found, [], none_closed(found), most=3)]
+    assert images.tolist() == [6, 6, 6]
+
+
+def test_where_much_was_wrong_it_goes_oftener_though_the_model_has_learnt() -> None:
+    found = two_kinds()
+    learnt = joined([found])
+    learnt.trust[:] = 1.0
+    visited = [np.flatnonzero(found.image == image)[0] for image in (0, 1, 6, 6)]
+    visited[3] += 2
+    visits = [
+        (int(found.image[n]), Visit(found.windows[n], "next", 0.0, 1, score, 0.5))
+        for n, score in zip(visited, (0.9, 0.9, 0.1, 0.2), strict=True)
+    ]
+    recall(learnt, visits, {})
+    order = numbers(learnt, [], none_closed(found), visited, most=4)
+    assert np.count_nonzero(learnt.image[order] == 6) >= 2
+
+
+def test_a_visit_says_less_with_each_version_after_it() -> None:
+    found = candidates()
+    one, other = found.windows[0], found.windows[40]
+    visits = [
+        (0, Visit(one, "next", 1.0, 1, 0.2, 0.8)),
+        (0, Visit(other, "user", 2.0, 4, 0.7, 0.8)),
+        (1, Visit(other, "user", 3.0, 4, 0.0, 0.8)),  # of no image that is looked at
+    ]
+    nearest: dict = {}
+    recall(found, visits, nearest)
+    assert found.wrong[[0, 40]].tolist() == pytest.approx([0.8, 0.3])
+    assert 0 < found.known[0] < found.known[40] == pytest.approx(0.8)
+    assert np.count_nonzero(found.known) == 2
+    recall(found, visits[1:2], nearest)
+    assert np.flatnonzero(found.known).tolist() == [40]
 
 
 def test_doubt_lies_between_0_and_1() -> None:
@@ -165,7 +226,8 @@ def test_doubt_lies_between_0_and_1() -> None:
     count = len(candidates().windows)
     drawn = {name: rng.random(count) for name in ("unsure", "structure", "trust")}
     flips = np.where(rng.random(count) < 0.5, rng.random(count), np.nan)
-    doubt, _ = doubts(candidates(**drawn, flips=flips))
+    found = candidates(**drawn, flips=flips)
+    doubt, _ = doubts(found, expected(found)[0])
     assert 0 <= doubt.min() <= doubt.max() <= 1
 
 
@@ -198,7 +260,7 @@ def test_marks_are_seen_in_all_places_of_a_slice_at_once() -> None:
     corrections.accept((slice(1, 2), slice(0, 200), slice(0, 110)))
     grid = grid_over((200, 200))
     plane = (slice(1, 2), slice(0, 200), slice(0, 200))
-    done = marked(corrections, plane, grid)
+    done = marked(corrections.state[plane], grid)
     left = np.array([window[1].start == 0 for window in grid.windows])
     assert done[left].all()
     assert not done[[w[1].stop == 200 for w in grid.windows]].any()

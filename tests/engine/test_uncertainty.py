@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from napari_unet.engine.config import LabelsConfig
 from napari_unet.engine.grid import grid_over
-from napari_unet.engine.instances import boundary_distance
 from napari_unet.engine.uncertainty import (
     edges,
     flip_disagreement,
@@ -18,9 +16,8 @@ from napari_unet.engine.uncertainty import (
     survey,
     trust_in,
     unsure,
-    wrong,
 )
-from tiny import discs, noise, nuclei, tiny_model
+from tiny import noise, nuclei, tiny_model
 
 if TYPE_CHECKING:
     from napari_unet.engine.spec import Output
@@ -50,27 +47,6 @@ def test_raw_values_of_a_model_without_activation_give_numbers(output: Output) -
     scores = raw[:1] if output == "foreground" else raw
     assert np.isfinite(unsure(scores, output)).all()
     assert foreground(scores, output).min() >= 0
-
-
-def test_wrong_is_what_was_missed_found_in_excess_or_not_told_apart() -> None:
-    truth = discs((60, 60), 9, [(15, 15), (15, 27), (45, 15)])
-    joint = (truth > 0) & (np.indices(truth.shape)[0] < 30)  # two taken for one
-    scores = np.stack([joint, boundary_distance(joint.astype(np.int32))])
-    scores[:, 40:50, 40:50] = 1.0  # debris
-    found = wrong(scores.astype(np.float32), truth, "instances", LabelsConfig())
-    assert found[45, 15]
-    assert found[45, 45]
-    assert found[15, 21]  # where they touch
-    assert not found[30:35, 45:].any()
-
-
-@pytest.mark.parametrize("output", ["classes", "multilabel"])
-def test_wrong_classes_are_those_that_differ(output: Output) -> None:
-    scores = np.zeros((3, 1, 2), np.float32)
-    scores[1] = 0.9
-    truth = wrong(scores, np.array([[1, 2]], np.int32), output, LabelsConfig())
-    expected = [[False, True]] if output == "classes" else [[True, False]]
-    assert truth.tolist() == expected
 
 
 def test_doubt_is_trusted_where_it_lies_on_edges() -> None:

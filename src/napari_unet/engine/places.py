@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -22,20 +22,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_unet.engine.blocks import Region
+    from napari_unet.engine.blocks import Key, Region
     from napari_unet.engine.corrections import Corrections
     from napari_unet.engine.grid import Grid
+    from napari_unet.engine.progress import Visit
 
 DONE = 0.4  # share of a place that is protected; then there is little left to do
 BEEN = 0.25  # share that two places have in common; then both are one visit
 LONGEST = 30  # places in a list
 
 # what makes a place doubtful, and how much each counts; see ``doubts``
-UNSURE, FLIPS, LIKE, STRUCTURE = 0.3, 0.2, 0.5, 0.2
-FEW = 3.0  # corrected windows that say as much as knowing nothing
+UNSURE, FLIPS, STRUCTURE = 0.3, 0.2, 0.2
+RIGHT = 0.85  # how right predictions are of a kind that a model knows, before one looks
+SAYS = 0.5  # corrected windows that look just alike and say as much as that
+FADES = 0.5  # of what a visit says with each version of the model that came after it
 REACH = 0.5  # of the usual distance between looks, within which places are alike
+CLOSE = 0.3  # within which one tells how wrong the prediction is in another
+TINY = 1e-3
 MOST_OTHERS = 500  # places that each is compared with
 SPREAD = 0.5  # of the doubt that a place loses which looks just like a visited one
+LITTLE = 0.05  # how wrong a prediction is that is as good as right
 TURN = 0.85  # of the doubt that is left for each visit that an image is ahead
 
 
@@ -68,8 +74,8 @@ class Candidates:
     trust : (N,) how far that doubt means something, 0 to 1; see ``trust_in``
     looks : (N, F) features of image and scores, of any unit
     structure : (N,) how much there is to see, of any unit
-    known : (N,) share that was corrected or accepted
-    wrong : (N,) share of what is known in which the prediction is wrong
+    known : (N,) what a visit says of its place, 0 (none was there) to 1; see ``recall``
+    wrong : (N,) how wrong the prediction was then, 0 to 1
     flips : (N,) how far flips of the image disagree, 0 to 1; NaN: not tried
     """
 
@@ -95,11 +101,14 @@ class Candidates:
     def typical(self) -> NDArray[np.float64]:
         """For how many others each window stands, (N,), of any unit.
 
-        Of many, evenly spread ones are compared with.
+        Those of a kind that the model does not know, and in which there is much to see,
+        count more. Of many, evenly spread ones are compared with.
         """
         places = scaled(self.looks)
-        others = places[:: max(len(places) // MOST_OTHERS, 1)]
-        return np.asarray(closeness(places, others).mean(axis=1))
+        some = slice(None, None, max(len(places) // MOST_OTHERS, 1))
+        weight = (1 - self.trust[some] + TINY) * (ranks(self.structure[some]) + TINY)
+        near = closeness(places, places[some], REACH)
+        return np.asarray(near @ weight / weight.sum())
 
     def shared(self, window: Region) -> NDArray[np.float64]:
         """Return what share of each window, (N,), lies in another of about its size."""
@@ -141,83 +150,118 @@ def scaled(looks: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def closeness(
-    looks: NDArray[np.float64], others: NDArray[np.float64]
+    looks: NDArray[np.float64], others: NDArray[np.float64], within: float
 ) -> NDArray[np.float64]:
     """Return how alike places look, (N, M), 1 for the same, 0 for nothing in common.
 
     Parameters
     ----------
     looks, others : (N, F) and (M, F) features as from ``scaled``
+    within : share of the usual distance within which places are alike
     """
-    reach = REACH * np.sqrt(2 * looks.shape[1])  # of two drawn at random
+    reach = within * np.sqrt(2 * looks.shape[1])  # of two drawn at random
     return np.asarray(np.exp(-0.5 * cdist(looks, others, "sqeuclidean") / reach**2))
 
 
-def likeness(candidates: Candidates) -> tuple[NDArray[np.float64], float]:
-    """Return how far places look like those where the prediction was wrong.
+def recall(
+    candidates: Candidates, visits: Sequence[tuple[int, Visit]],
+    nearest: dict[tuple[int, Key], int | None],
+) -> None:  # fmt: skip
+    """Take down of each window how wrong the prediction was that was corrected there.
+
+    What the model was taught since it gets right; how right it was before tells more of
+    places that look alike. Of a place with two visits the later one stands.
+
+    Parameters
+    ----------
+    candidates : whose ``known`` and ``wrong`` are written
+    visits : with the number of their image; the oldest first
+    nearest : windows of visits that were found before, by image; grows
+    """
+    candidates.known[:] = candidates.wrong[:] = 0.0
+    versions = sorted({visit.version for _, visit in visits}, reverse=True)
+    for image, visit in visits:
+        key = image, tuple(n for s in visit.window for n in (s.start, s.stop))
+        if key not in nearest:
+            nearest[key] = most_shared(candidates, image, visit.window)
+        number = nearest[key]
+        if number is not None and visit.known:
+            recent = FADES ** versions.index(visit.version)
+            candidates.known[number] = visit.known * recent
+            candidates.wrong[number] = 1 - visit.score
+
+
+def expected(
+    candidates: Candidates,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how wrong the prediction may be in each window, 0 to 1, (N,).
 
     A mean of how wrong it was in each corrected window, weighted by how alike that one
-    looks (Nadaraya-Watson); where none is alike, half as wrong as usual is assumed.
+    looks (Nadaraya-Watson), and of what is to be expected without: little where the
+    doubt of the model means something, much on a kind of image that it does not know.
 
     Returns
     -------
-    expected : (N,) share of pixels, 0 to 1
-    evidence : 0 (nothing is corrected) to 1
+    wrong : (N,) that mean
+    told : (N,) the part of it that corrected windows give
     """
-    told = np.flatnonzero(candidates.known > 0)
-    if not told.size:
-        return np.zeros(len(candidates.windows)), 0.0
+    before = 1 - RIGHT * candidates.trust
+    known = np.flatnonzero(candidates.known > 0)
     looks = scaled(candidates.looks)
-    weight = closeness(looks, looks[told]) * np.sqrt(candidates.known[told])
-    wrong = candidates.wrong[told]
-    usual = 0.5 * float(np.average(wrong, weights=candidates.known[told]))
-    expected = (weight @ wrong + 0.5 * usual) / (weight.sum(axis=1) + 0.5)
-    windows = candidates.known[told].sum()
-    return np.asarray(expected), float(windows / (windows + FEW))
+    weight = closeness(looks, looks[known], CLOSE) * np.sqrt(candidates.known[known])
+    said = weight.sum(axis=1) + SAYS
+    told = weight @ candidates.wrong[known] / said
+    return np.asarray(told + SAYS * before / said), np.asarray(told)
 
 
-def doubts(candidates: Candidates) -> tuple[NDArray[np.float64], list[str]]:
+def doubts(
+    candidates: Candidates, wrong: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], list[str]]:
     """Return how much each window is worth a visit, 0 to 1, and the main reason.
 
-    Five parts, each as a rank among all windows, so that none needs a unit: doubt of
-    the scores (``UNSURE``), disagreement of flips (``FLIPS``), likeness to mistakes
-    (``LIKE``), how much there is to see (``STRUCTURE``), and how many others it stands
-    for. A network on an unlike kind of image is sure of nonsense, and less sure where
-    there is nothing; there the first two are not trusted, and what is typical leads in
-    their place: of few examples, typical ones teach more than odd ones. Likeness counts
-    the more, the more is corrected.
+    How wrong the prediction may be there, times how much is to be learnt: a mean of
+    parts that are ranks among all windows, so that none needs a unit. They are doubt of
+    the scores (``UNSURE``), disagreement of flips (``FLIPS``), how much there is to see
+    (``STRUCTURE``), and how many others it stands for. A network on an unlike kind of
+    image is sure of nonsense, and less sure where there is nothing; there the first two
+    are not trusted, and what is typical leads in their place: of few examples, typical
+    ones teach more than odd ones.
+
+    Parameters
+    ----------
+    candidates : all windows
+    wrong : (N,) as from ``expected``
 
     References
     ----------
     Hacohen, Dekel and Weinshall: Active learning on a budget: opposite strategies suit
     high and low budgets, ICML 2022, arXiv:2202.02794.
     """
-    like, evidence = likeness(candidates)
     count = len(candidates.windows)
     tried = ~np.isnan(candidates.flips)
     flips = np.full(count, 0.5)
     flips[tried] = ranks(candidates.flips[tried])
     trust = candidates.trust
     weights = np.stack([
-        UNSURE * trust, FLIPS * trust, np.full(count, LIKE * evidence),
-        np.full(count, STRUCTURE), (1 - trust) * (UNSURE + FLIPS),
+        UNSURE * trust, FLIPS * trust, np.full(count, STRUCTURE),
+        (1 - trust) * (UNSURE + FLIPS),
     ])  # fmt: skip
     parts = np.stack([
-        ranks(candidates.unsure), flips, ranks(like), ranks(candidates.structure),
+        ranks(candidates.unsure), flips, ranks(candidates.structure),
         ranks(candidates.typical),
     ])  # fmt: skip
-    doubt = (weights * parts).sum(axis=0) / weights.sum(axis=0)
+    learnt = (weights * parts).sum(axis=0) / weights.sum(axis=0)
     main = (weights * parts).argmax(axis=0)
-    return doubt, [WHY[int(each)] for each in main]
+    return learnt * wrong, [WHY[int(each)] for each in main]
 
 
 WHY = (
     "unsure what belongs to an object",
     "flipped, it is seen otherwise",
-    "looks like places that you corrected",
     "much to see",
     "like many others, of a kind that the model seems not to know",
 )
+LIKE = "looks like places that you corrected"
 
 
 # -- which next
@@ -231,7 +275,8 @@ def choose(
 
     Greedily, the window of most doubt after what it loses: for looking like one that
     was visited or chosen before (maximal marginal relevance), and for its image or
-    slice being ahead of others in visits. Those that overlap one are left out.
+    slice being ahead of others in visits, of which each gets the more, the more wrong
+    the prediction may be in it. Those that overlap one are left out.
 
     Parameters
     ----------
@@ -245,8 +290,10 @@ def choose(
     ----------
     Carbonell and Goldstein: The use of MMR, diversity-based reranking, SIGIR 1998.
     """
-    doubt, why = doubts(candidates)
-    spread = _Spread(candidates, closed)
+    wrong, told = expected(candidates)
+    doubt, why = doubts(candidates, wrong)
+    alike = told > max(0.5 * wrong.max(initial=0.0), LITTLE)
+    spread = _Spread(candidates, closed, wrong)
     for number in earlier:
         spread.visit(number)
     for number in visited:
@@ -256,8 +303,10 @@ def choose(
     while len(found) < most and spread.open.any():
         worth = np.where(spread.open, doubt * spread.left(), -1.0)
         best = int(worth.argmax())
-        window = candidates.windows[best]
-        found.append((best, Place(window, float(doubt[best]), why[best])))
+        reason = LIKE if alike[best] else why[best]
+        found.append(
+            (best, Place(candidates.windows[best], float(doubt[best]), reason))
+        )
         spread.visit(best)
         spread.leave_out_around(best)
     return found
@@ -266,21 +315,21 @@ def choose(
 class _Spread:
     """What visits take from the doubt of other windows."""
 
-    def __init__(self, candidates: Candidates, closed: NDArray[np.bool_]) -> None:
+    def __init__(
+        self, candidates: Candidates, closed: NDArray[np.bool_],
+        wrong: NDArray[np.float64],
+    ) -> None:  # fmt: skip
         self.candidates = candidates
         self.open = ~closed
         self._looks = scaled(candidates.looks)
         self._alike = np.zeros(len(closed))
-        self._visits = [
-            (of, np.zeros(int(of.max(initial=-1)) + 1))
-            for of in (candidates.image, candidates.plane)
-        ]
+        self._turns = [_Turns(of, wrong) for of in (candidates.image, candidates.plane)]
 
     def visit(self, number: int) -> None:
         """Count a visit."""
-        for of, visits in self._visits:
-            visits[of[number]] += 1
-        near = closeness(self._looks, self._looks[number : number + 1])[:, 0]
+        for turns in self._turns:
+            turns.visits[turns.of[number]] += 1
+        near = closeness(self._looks, self._looks[number : number + 1], REACH)[:, 0]
         self._alike = np.maximum(self._alike, near)
 
     def leave_out_around(self, number: int) -> None:
@@ -292,10 +341,44 @@ class _Spread:
     def left(self) -> NDArray[np.float64]:
         """Return what share of its doubt each window keeps."""
         share = 1 - SPREAD * self._alike
-        for of, visits in self._visits:
-            ahead = visits[of] - visits[of[self.open]].min()
-            share = share * TURN ** np.maximum(ahead, 0)
+        for turns in self._turns:
+            share = share * TURN ** turns.ahead(self.open)
         return np.asarray(share)
+
+
+class _Turns:
+    """The turns that images, or slices, take.
+
+    Each is due a part of all visits: the square of how wrong the prediction may be in
+    it, so that many in which little is to be mended do not hold up the few others.
+
+    Parameters
+    ----------
+    of : (N,) number of the image or slice of each window
+    wrong : (N,) as from ``expected``
+
+    Attributes
+    ----------
+    visits : in each of them
+    """
+
+    def __init__(self, of: NDArray[np.intp], wrong: NDArray[np.float64]) -> None:
+        self.of = of
+        windows = np.maximum(np.bincount(of), 1)
+        self._need = np.maximum(np.bincount(of, wrong) / windows, LITTLE) ** 2
+        self.visits = np.zeros(len(windows))
+
+    def ahead(self, open_: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return by how many visits the image of each window has more than its due.
+
+        Parameters
+        ----------
+        open_ : (N,), the windows that are left
+        """
+        takes_part = np.bincount(self.of[open_], minlength=len(self.visits)) > 0
+        need, visits = self._need * takes_part, self.visits * takes_part
+        due = need * visits.sum() / need.sum()
+        return np.asarray(np.maximum(visits - due, 0.0)[self.of])
 
 
 def most_shared(candidates: Candidates, image: int, window: Region) -> int | None:
@@ -327,16 +410,19 @@ def is_done(corrections: Corrections, window: Region) -> bool:
     return bool(close_up(corrections, window).protected().mean() > DONE)
 
 
-def marked(corrections: Corrections, window: Region, grid: Grid) -> NDArray[np.bool_]:
-    """Return which places of a window are done, by the user's marks alone; quick."""
-    state = corrections.state[window]
+def marked(state: NDArray[np.uint8], grid: Grid) -> NDArray[np.bool_]:
+    """Return which places of a window are done, by the user's marks alone; quick.
+
+    Parameters
+    ----------
+    state : of the window, ([1, ...] [Z,] Y, X), see ``protect``
+    grid : its N places
+
+    Returns
+    -------
+    done : (N,)
+    """
     if not state.any():
         return np.zeros(len(grid.windows), bool)
-    shares = grid.means(_flat(state, grid) != UNTOUCHED)
-    return np.asarray(shares > DONE)
-
-
-def _flat(pixels: NDArray[Any], grid: Grid) -> NDArray[Any]:
-    """Return the pixels of one plane or volume without its stack axes."""
-    found: NDArray[Any] = pixels.reshape(pixels.shape[-len(grid.edges) :])
-    return found
+    plane = state.reshape(state.shape[-len(grid.edges) :])
+    return np.asarray(grid.means(plane != UNTOUCHED) > DONE)

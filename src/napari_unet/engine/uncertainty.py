@@ -1,4 +1,4 @@
-"""How sure a network is, pixel by pixel, and how wrong it was where the truth is known.
+"""How sure a network is, pixel by pixel, and when that means something.
 
 References
 ----------
@@ -17,19 +17,16 @@ import torch
 from scipy import ndimage
 
 from napari_unet.engine.device import choose_dtype
-from napari_unet.engine.instances import boundary_distance, labels_from_scores
 from napari_unet.engine.networks import pad_to_multiple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_unet.engine.config import LabelsConfig
     from napari_unet.engine.grid import Grid
     from napari_unet.engine.model import Model
     from napari_unet.engine.spec import Output
 
 SCALES = (1.0, 2.0, 4.0)  # pixels, at which structure is looked for
-MISPLACED = 0.4  # of the boundary distance; more is another object, or none
 FULL_TRUST = 2.0  # times the correlation of doubt with edges
 FLAT = 1e-6  # spread of doubt times that of edges, below which there is none
 TINY = 1e-6
@@ -74,32 +71,6 @@ def foreground(scores: NDArray[Any], output: Output) -> NDArray[np.float32]:
     if output == "multilabel":
         return np.asarray(p.max(axis=0), np.float32)
     return np.asarray(p[0 if output == "instances" else -1], np.float32)
-
-
-def wrong(
-    scores: NDArray[Any], labels: NDArray[np.int32], output: Output,
-    config: LabelsConfig,
-) -> NDArray[np.bool_]:  # fmt: skip
-    """Return where scores differ from labels that are right.
-
-    With objects that is where an object was missed or found wrongly, and, by the
-    boundary distance, where two were taken for one.
-
-    Parameters
-    ----------
-    scores : (K, [Z,] Y, X) float, 0 to 1
-    labels : ([Z,] Y, X) int32, 0 is background
-    output : the meaning of the K channels
-    config : threshold
-    """
-    scores = np.asarray(scores, np.float32)
-    if output in ("classes", "multilabel"):
-        return np.asarray(labels_from_scores(scores, output, config) != labels)
-    found = foreground(scores, output) > config.threshold
-    mistaken = found != (labels > 0)
-    if output == "instances":
-        mistaken |= np.abs(scores[1] - boundary_distance(labels)) > MISPLACED
-    return np.asarray(mistaken)
 
 
 def edges(image: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 ACTION = "next"
 TIP = (
-    "Go where the model is in doubt, or where it looks like places that you corrected; "
-    "what was accepted, edited or visited does not come again until you predict again"
+    "Go where the model is in doubt: first to images of a kind that it does not know, "
+    "and to what looks like places in which you found it wrong; what was accepted, "
+    "edited or visited does not come again until you predict again"
 )
 
 
