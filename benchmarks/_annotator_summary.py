@@ -27,9 +27,9 @@ def paired(rows: list[Row]) -> list[Row]:
     """Return how ``ours`` stands against other ways, over the seeds that both have.
 
     Scores are compared as ratio and as difference of the last round. Sessions also as
-    the ratio of objects after which both have the score that the worse one reaches, and
-    of those after which they have ``GOAL`` of what all true masks give (all objects of
-    a session that never has it).
+    the ratio of objects, and of places, after which both have the score that the worse
+    one reaches, and of objects after which they have ``GOAL`` of what all true masks
+    give (all objects of a session that never has it).
     """
     found = []
     for kind in dict.fromkeys(row["kind"] for row in rows):
@@ -48,13 +48,18 @@ def paired(rows: list[Row]) -> list[Row]:
                 one[f"{key} more"], one[f"{key} more +-"] = interval(
                     [a - b for a, b in pairs]
                 )
-                alike = [_objects(rows, kind, way, seed, key) for seed in seeds]
+                alike = [_needed(rows, kind, way, seed, key) for seed in seeds]
+                been = [
+                    _needed(rows, kind, way, seed, key, what="places") for seed in seeds
+                ]
                 full = last_of_seeds(rows, kind, "all")
                 to_goal = [
-                    _objects(rows, kind, way, seed, key, GOAL * full[seed][key])
+                    _needed(rows, kind, way, seed, key, GOAL * full[seed][key])
                     for seed in seeds if seed in full
                 ]  # fmt: skip
-                for name, needed in (("objects", alike), ("to goal", to_goal)):
+                for name, needed in (
+                    ("objects", alike), ("places", been), ("to goal", to_goal),
+                ):  # fmt: skip
                     told = [a / b for a, b in needed if b > 0]
                     one[f"{key} {name}"], one[f"{key} {name} +-"] = interval(told)
             found.append(one)
@@ -67,10 +72,11 @@ def last_of_seeds(rows: list[Row], kind: str, way: str) -> dict[int, Row]:
     return {row["seed"]: row for row in its}
 
 
-def _objects(
-    rows: list[Row], kind: str, way: str, seed: int, key: str, goal: float | None = None
-) -> tuple[float, float]:
-    """Return after how many objects ours and another way have the same score.
+def _needed(
+    rows: list[Row], kind: str, way: str, seed: int, key: str,
+    goal: float | None = None, what: str = "objects",
+) -> tuple[float, float]:  # fmt: skip
+    """Return after how many objects or places ours and another way have the same score.
 
     Without a goal it is the best that both reach; between rounds the score is taken to
     rise evenly. (0, 0): the other way has no rounds.
@@ -84,7 +90,7 @@ def _objects(
         if len(its) < 2:
             return 0.0, 0.0
         best = np.maximum.accumulate([row[key] for row in its])
-        curves.append((best, np.array([row["objects"] for row in its], float)))
+        curves.append((best, np.array([row.get(what, 0) for row in its], float)))
     if goal is None:
         goal = min(best[-1] for best, _ in curves)
     one, other = (_first(best, objects, goal) for best, objects in curves)

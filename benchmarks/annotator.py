@@ -199,6 +199,7 @@ class Work:
     way: str
     options: argparse.Namespace
     corrected: int = 0
+    places: int = 0  # that it has been to
     steps: int = 0
     ahead: tuple[OpenImage, Region] | None = None  # where it goes next
     last: tuple[OpenImage, Region] | None = None  # where it was last
@@ -259,6 +260,7 @@ class Work:
             truth = self.cases[self.images.index(opened)][1]
             many = correct(opened, truth, window, min(self.options.most, left))
             self.corrected += many
+            self.places += 1
 
     def learn(self) -> str:
         """Fine-tune, decide on what came of it, predict."""
@@ -349,11 +351,13 @@ def run(
         base, opening = revised(base, suggested), opening.changed(suggested)
 
     def row(
-        model: Model, objects: int, done: int, said: str = "", *, last: bool = False
-    ) -> dict[str, Any]:
+        model: Model, objects: int, done: int, said: str = "", *, places: int = 0,
+        last: bool = False,
+    ) -> dict[str, Any]:  # fmt: skip
         recalled = score(model, known)["ap50"] if last else float("nan")
         return {
-            "kind": named, "way": way, "seed": seed, "objects": objects, "steps": done,
+            "kind": named, "way": way, "seed": seed, "objects": objects,
+            "places": places, "steps": done,
             **score(model, unseen), "known_ap50": recalled,
             "seconds": round(time.perf_counter() - began), "said": said,
         }  # fmt: skip
@@ -367,7 +371,7 @@ def run(
         counts = [count(n, truth) for n, (_, truth) in zip(labels, unseen, strict=True)]
         yield {
             "kind": named, "way": "forest", "seed": seed, "objects": options.objects,
-            "steps": 0, **_pooled(counts), "known_ap50": float("nan"),
+            "places": 0, "steps": 0, **_pooled(counts), "known_ap50": float("nan"),
             "seconds": round(time.perf_counter() - began), "said": "",
         }  # fmt: skip
         return
@@ -390,7 +394,10 @@ def run(
             break
         said = work.learn()
         goes_on = work.corrected < options.objects and work.next_place() is not None
-        yield row(work.model, work.corrected, work.steps, said, last=not goes_on)
+        yield row(
+            work.model, work.corrected, work.steps, said, places=work.places,
+            last=not goes_on,
+        )  # fmt: skip
 
 
 def _with_all_masks(

@@ -90,7 +90,9 @@ def draw(kind: str, rows: list[dict[str, Any]]) -> None:
         widget.addLine(y=float(np.mean(everything)), pen=pen)
         widget.plot([], [], pen=pen, name="all true masks, as many steps")
     widget.show()
-    ImageExporter(widget.plotItem).export(str(FOLDER / f"annotator-{kind}.png"))
+    ImageExporter(widget.plotItem).export(
+        str(FOLDER / f"annotator-{kind.replace(' ', '-')}.png")
+    )
 
 
 def curves(rows: list[dict[str, Any]]) -> list[np.ndarray]:

@@ -204,6 +204,19 @@ def test_where_much_was_wrong_it_goes_oftener_though_the_model_has_learnt() -> N
     assert np.count_nonzero(learnt.image[order] == 6) >= 2
 
 
+def test_what_was_wrong_in_an_image_says_a_little_of_all_of_it() -> None:
+    found = two_kinds()
+    found.trust[:] = 1.0
+    of_last = np.flatnonzero(found.image == 6)
+    visits = [(6, Visit(found.windows[n], "next", 0.0, 1, 0.0, 0.8)) for n in of_last]
+    before, _ = expected(found)
+    recall(found, visits[:3], {})
+    after, _ = expected(found)
+    unseen = of_last[3:]
+    assert (after[unseen] > before[unseen] + 0.1).all()
+    assert after[found.image < 6] == pytest.approx(before[found.image < 6], abs=0.1)
+
+
 def test_a_visit_says_less_with_each_version_after_it() -> None:
     found = candidates()
     one, other = found.windows[0], found.windows[40]

@@ -38,6 +38,7 @@ SAYS = 0.5  # corrected windows that look just alike and say as much as that
 FADES = 0.5  # of what a visit says with each version of the model that came after it
 REACH = 0.5  # of the usual distance between looks, within which places are alike
 CLOSE = 0.3  # within which one tells how wrong the prediction is in another
+SAME = 0.2  # how alike at least are places of one image, there
 TINY = 1e-3
 MOST_OTHERS = 500  # places that each is compared with
 SPREAD = 0.5  # of the doubt that a place loses which looks just like a visited one
@@ -197,8 +198,9 @@ def expected(
     """Return how wrong the prediction may be in each window, 0 to 1, (N,).
 
     A mean of how wrong it was in each corrected window, weighted by how alike that one
-    looks (Nadaraya-Watson), and of what is to be expected without: little where the
-    doubt of the model means something, much on a kind of image that it does not know.
+    looks (Nadaraya-Watson; those of one image are a little alike), and of what is to be
+    expected without: little where the doubt of the model means something, much on a
+    kind of image that it does not know.
 
     Returns
     -------
@@ -208,7 +210,9 @@ def expected(
     before = 1 - RIGHT * candidates.trust
     known = np.flatnonzero(candidates.known > 0)
     looks = scaled(candidates.looks)
-    weight = closeness(looks, looks[known], CLOSE) * np.sqrt(candidates.known[known])
+    alike = closeness(looks, looks[known], CLOSE)
+    same = candidates.image[:, np.newaxis] == candidates.image[known]
+    weight = np.maximum(alike, SAME * same) * np.sqrt(candidates.known[known])
     said = weight.sum(axis=1) + SAYS
     told = weight @ candidates.wrong[known] / said
     return np.asarray(told + SAYS * before / said), np.asarray(told)
