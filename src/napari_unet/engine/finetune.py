@@ -18,6 +18,7 @@ from napari_unet.engine.kinds import describe, gate_between
 from napari_unet.engine.lessons import course_of
 from napari_unet.engine.metrics import measures
 from napari_unet.engine.model import FROZEN, Elder, between
+from napari_unet.engine.own_kind import own_kind
 from napari_unet.engine.spec import OBJECTS
 from napari_unet.engine.starts import STARTS, fit_from_best
 from napari_unet.engine.teaching import Teaching
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.lessons import Course
     from napari_unet.engine.metrics import Counts
     from napari_unet.engine.model import Model
+    from napari_unet.engine.own_kind import OwnKind
     from napari_unet.engine.pace import Pace
     from napari_unet.engine.recipe import Recipe
     from napari_unet.engine.sampling import Example, Plane
@@ -165,13 +167,15 @@ def finetune_steps(
     check_trainable(model)
     known, unfit = fitting(known or Knowledge(), model)
     base = known.base or model
-    course = course_of(examples, model, config)
     memory = known.memory if config.remember > 0 else None
     knowing = base.turned_over(negative=False)  # as it takes the images it learnt from
-    elder, recalled = yield from _remembering(knowing, model, course, memory)
+    own = own_kind(examples, knowing, model, memory, config.crop)
+    examples, left_out = own.of(examples)
+    course = course_of(examples, model, config)
+    elder, recalled = yield from _remembering(own, course, memory)
     before = standing(model, course, memory)
     reference = before.memory if knowing is model else remembered(knowing, memory)
-    teach = Teaching(model, course, recalled, config)
+    teach = Teaching(model, course, recalled, config, own)
     starts = {"current": model, "base": base, "draft": known.draft or model}
     start, fitted = yield from fit_from_best(starts, course, teach, config)
     tuned = replace(_steadied(starts.get(start), fitted.model, teach), elder=elder)
@@ -189,30 +193,30 @@ def finetune_steps(
     return FinetuneResult(
         tuned, fitted.history, measures(scored[0]), measures(scored[1]),
         after.checking["true"], course.honest, remark,
-        with_verdict(said, verdict, start, config, elder), verdict, start, fitted.steps,
-        fitted.stopped, fitted.learnt,
+        with_verdict(said, verdict, start, config, elder, left_out), verdict, start,
+        fitted.steps, fitted.stopped, fitted.learnt,
     )  # fmt: skip
 
 
 def _remembering(
-    knowing: Model, model: Model, course: Course, memory: Memory | None
+    own: OwnKind, course: Course, memory: Memory | None
 ) -> Generator[Any, Any, tuple[Elder | None, list[Plane]]]:
     """Return who stays with images of the old kind, and what is learnt of them anew.
 
     Parameters
     ----------
-    knowing : the model as it was loaded, as it takes images of its kind
-    model : that is to learn
-    course : what it is to learn
+    own : what is left out of the corrections, as it is of the old kind
+    course : what is to be learnt
     memory : images of the old kind; None: there are none
     """
+    model = own.model
     if memory is None:
         return model.elder, []
     old = memory.learnt(model.spec)
-    elder = elder_of(knowing, model, old, course.training)
+    elder = elder_of(own, old, course.training)
     if elder is not None and is_sure(elder, old):
         return elder, []
-    return elder, (yield from memory.steps(knowing, model.spec))
+    return elder, (yield from memory.steps(own.knowing, model.spec))
 
 
 def _steadied(begun: Model | None, tuned: Model, teach: Teaching) -> Model:
@@ -247,19 +251,21 @@ def check_trainable(model: Model) -> None:
 
 
 def elder_of(
-    base: Model, model: Model, old: Sequence[Plane], own: Sequence[Plane]
+    own: OwnKind, old: Sequence[Plane], learnt: Sequence[Plane]
 ) -> Elder | None:
     """Return the loaded network for images of its kind, if they can be told apart.
 
     Parameters
     ----------
-    base : as it takes images of its kind
-    model : that is to learn
-    old, own : images of its kind, and what is to be learnt, as ``model`` sees them
+    own : what is left out of the corrections, as it is of the old kind
+    old, learnt : images of its kind, and what is to be learnt, as the model sees them
     """
-    if base.spec.architecture != model.spec.architecture:
+    base = own.knowing
+    if base.spec.architecture != own.model.spec.architecture:
         return None  # one file could not hold both
-    gate = gate_between(base.spec.name, [p.image for p in old], [p.image for p in own])
+    gate = own.gate or gate_between(
+        base.spec.name, [p.image for p in old], [p.image for p in learnt]
+    )
     return Elder(base.network, gate, base.spec.normalization) if gate else None
 
 
@@ -299,7 +305,7 @@ def is_sure(elder: Elder, old: Sequence[Plane]) -> bool:
 
 def with_verdict(
     said: str, verdict: Verdict, start: str, config: FinetuneConfig,
-    elder: Elder | None,
+    elder: Elder | None, left_out: int,
 ) -> str:  # fmt: skip
     """Return what changed, what got worse, where learning started, who is kept."""
     lost = len(verdict.lost)
@@ -310,6 +316,9 @@ def with_verdict(
         said = f"{said}; learning from {STARTS[start]} was better than from the current"
     if elder is not None:
         said = f"{said}; images of the kind that {elder.gate.name} knows stay with it"
+        if left_out:
+            these = "one of them" if left_out == 1 else f"{left_out} of them"
+            said = f"{said} (you corrected {these}: nothing was learnt from there)"
     return said
 
 

@@ -11,6 +11,7 @@ from napari_unet.engine.config import PredictConfig
 from napari_unet.engine.device import choose_dtype
 from napari_unet.engine.instances import labels_from_scores
 from napari_unet.engine.metrics import count_trusted, measures, pooled
+from napari_unet.engine.uncertainty import edges, trust_in, unsure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,6 +92,15 @@ def headline(measured: dict[str, float], output: Output) -> float:
 def trust(model: Model, planes: Sequence[Plane]) -> float:
     """Return how right a model is where the user looked, 0 to 1."""
     return overall(measures(count_planes(model, planes)), model.spec)
+
+
+def sight(model: Model, planes: Sequence[Plane]) -> float:
+    """Return how far a model sees what there is in planes, 0 to 1; see ``trust_in``."""
+    return float(np.mean([
+        trust_in(unsure(plane_scores(model, plane.image), model.spec.output),
+                 edges(plane.image.mean(axis=0))[1])
+        for plane in planes
+    ]))  # fmt: skip
 
 
 def overall(measured: dict[str, float], spec: ModelSpec) -> float:

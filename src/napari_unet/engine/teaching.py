@@ -12,8 +12,7 @@ from napari_unet.engine.config import RecallDone
 from napari_unet.engine.learner import Lesson
 from napari_unet.engine.lessons import course_of
 from napari_unet.engine.sampling import all_planes
-from napari_unet.engine.scoring import plane_labels, plane_scores, trust
-from napari_unet.engine.uncertainty import edges, trust_in, unsure
+from napari_unet.engine.scoring import plane_labels, plane_scores, sight, trust
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.config import FinetuneConfig
     from napari_unet.engine.lessons import Course
     from napari_unet.engine.model import Model
+    from napari_unet.engine.own_kind import OwnKind
     from napari_unet.engine.sampling import Example, Plane
     from napari_unet.engine.spec import ModelSpec
 
@@ -38,9 +38,10 @@ class Teaching:
 
     def __init__(
         self, model: Model, course: Course, memory: Sequence[Plane],
-        config: FinetuneConfig,
+        config: FinetuneConfig, own: OwnKind | None = None,
     ) -> None:  # fmt: skip
         self.teacher = model
+        self.own = own
         self.memory = memory
         self.config = config
         self.planes = self._prepared(course)
@@ -61,29 +62,21 @@ class Teaching:
         """
         course = self.course
         if course.only_background:
-            return _sight(model, course.training)
+            return sight(model, course.training)
         both = course.training + (course.checking if course.honest else [])
         return trust(model, both)
 
     def __call__(self, model: Model, more: Learn | None = None) -> Lesson:
         """Return what a model is to learn next."""
         if more is not None:
-            course = course_of(more.examples, model, self.config)
+            examples = self.own.of(more.examples)[0] if self.own else more.examples
+            course = course_of(examples, model, self.config)
             self.planes = self._prepared(course)
         hard = with_hard_places(self.planes, model)
         return lesson_of(hard, self.memory, self.config, self.trusted)
 
 
 # -- teachers
-
-
-def _sight(model: Model, planes: Sequence[Plane]) -> float:
-    """Return how far a model sees what there is in planes, 0 to 1."""
-    return float(np.mean([
-        trust_in(unsure(plane_scores(model, plane.image), model.spec.output),
-                 edges(plane.image.mean(axis=0))[1])
-        for plane in planes
-    ]))  # fmt: skip
 
 
 def taught_elsewhere(planes: Sequence[Plane], teacher: Model) -> list[Plane]:

@@ -1,0 +1,136 @@
+"""Which corrections are of another kind of image than the loaded model knows.
+
+A network that learns a new kind keeps the loaded one beside it, which goes on with
+images of its own kind (``kinds.py``). What is corrected in these would teach the new
+network what it is never asked, and how right the loaded one is there would speak for it
+where it knows nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_unet.engine.kinds import describe, gate_between
+from napari_unet.engine.lessons import around
+from napari_unet.engine.sampling import planes
+from napari_unet.engine.scoring import sight, trust
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_unet.engine.kinds import Gate
+    from napari_unet.engine.model import Model
+    from napari_unet.engine.sampling import Example, Plane
+    from napari_unet.engine.spec import ModelSpec
+    from napari_unet.engine.teaching import Memory
+
+# sight from which a model knows a kind, alone and where it was right, too. nuclei-2d:
+# fluorescence 0.7 to 1 (mostly right to 0.6 to 1 where corrected), phase contrast 0.5
+# to 0.8 (right to 0.2), tissue 0
+CLEAR, SEES, RIGHT = 0.9, 0.5, 0.4
+MOST = 0.5  # of the slices of a stack, by which it is told of which kind it is
+PIECES = 4  # of an image, by which that is told
+
+
+@dataclass(frozen=True)
+class OwnKind:
+    """Leaves out what is corrected in images that stay with the loaded network.
+
+    Attributes
+    ----------
+    knowing : the model as it was loaded, as it takes images of its kind
+    model : that is to learn
+    margin : pixels around corrections that are looked at
+    gate : tells the kinds apart; None: all images are of one
+    """
+
+    knowing: Model
+    model: Model
+    margin: int
+    gate: Gate | None = None
+
+    def of(self, examples: Sequence[Example]) -> tuple[list[Example], int]:
+        """Return examples with nothing supervised in those that are left out.
+
+        Returns
+        -------
+        examples : as many, in the same order
+        left_out : how many were left out that were supervised before
+        """
+        found, many = [], 0
+        for example in examples:
+            if self._stays(example):
+                example, many = _unsupervised(example), many + 1
+            found.append(example)
+        return found, many
+
+    def _stays(self, example: Example) -> bool:
+        """Tell whether an image stays with the loaded network, which sees it well."""
+        if self.gate is None or not _sees(self.knowing, example, self.margin):
+            return False
+        seen = [describe(plane.image) for plane in planes(example, self.model.spec)]
+        return bool(np.mean(self.gate.is_old(np.array(seen))) > MOST)
+
+
+def own_kind(
+    examples: Sequence[Example], knowing: Model, model: Model, memory: Memory | None,
+    margin: int,
+) -> OwnKind:  # fmt: skip
+    """Find out whether only a part of what is corrected is of the loaded model's kind.
+
+    Nothing is left out where all the rest is held out: that alone teaches nothing.
+
+    Parameters
+    ----------
+    examples : all that is corrected
+    knowing : the model as it was loaded, as it takes images of its kind
+    model : that is to learn
+    memory : images of its kind; None: there are none, and nothing is left out
+    margin : pixels around corrections that are looked at
+
+    Raises
+    ------
+    ImageError, LabelsError
+        If an image or its labels cannot be used.
+    """
+    all_of_it = OwnKind(knowing, model, margin)
+    if memory is None or knowing.spec.architecture != model.spec.architecture:
+        return all_of_it  # it cannot be kept beside
+    sees = [_sees(knowing, example, margin) for example in examples]
+    unlike = [e for e, known in zip(examples, sees, strict=True) if known is False]
+    pieces = [p.image for e in unlike for p in _pieces(e, model.spec, margin)]
+    if True not in sees or not pieces:
+        return all_of_it
+    old = [plane.image for plane in memory.learnt(model.spec)]
+    gate = gate_between(knowing.spec.name, old, pieces)
+    part = replace(all_of_it, gate=gate)
+    return part if any(map(_teaches, part.of(examples)[0])) else all_of_it
+
+
+def _sees(model: Model, example: Example, margin: int) -> bool | None:
+    """Tell whether a model sees what there is; None: nothing is supervised."""
+    pieces = _pieces(example, model.spec, margin)[:PIECES]
+    if not pieces:
+        return None
+    seen = sight(model, pieces)
+    return seen >= CLEAR or (seen >= SEES and trust(model, pieces) >= RIGHT)
+
+
+def _pieces(example: Example, spec: ModelSpec, margin: int) -> list[Plane]:
+    return [p for plane in planes(example, spec) for p in around(plane, margin)]
+
+
+def _teaches(example: Example) -> bool:
+    """Tell whether something is supervised that is not held out."""
+    learnt = np.ones((), bool) if example.supervised is None else example.supervised
+    held_out = example.held_out
+    return bool((learnt if held_out is None else learnt & ~held_out).any())
+
+
+def _unsupervised(example: Example) -> Example:
+    nowhere = np.zeros(example.labels.shape, bool)
+    held_out = None if example.held_out is None else nowhere
+    return replace(example, supervised=nowhere, held_out=held_out)

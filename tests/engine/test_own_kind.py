@@ -1,0 +1,113 @@
+"""Of corrections in images of two kinds, those of the unknown kind are learnt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from napari_unet.engine.commands import Learn
+from napari_unet.engine.config import FinetuneConfig
+from napari_unet.engine.drain import drain
+from napari_unet.engine.finetune import Knowledge, finetune, finetune_steps
+from napari_unet.engine.lessons import course_of
+from napari_unet.engine.own_kind import own_kind
+from napari_unet.engine.sampling import Example
+from napari_unet.engine.teaching import Memory, Teaching
+from tiny import nuclei, tiny_model
+
+if TYPE_CHECKING:
+    from napari_unet.engine.model import Model
+
+CONFIG = FinetuneConfig(steps=2, batch=1, crop=32, augment="off", start="current")
+LONG = CONFIG.model_copy(
+    update={"steps": 150, "batch": 2, "learning_rate": 1e-2, "teacher": 0.0}
+)
+SIZE = 192
+
+
+def light(seed: int) -> Example:
+    """Bright discs on a dark ground, all of them right, nothing held out."""
+    image, labels = nuclei(SIZE, seed)
+    return Example(image, labels, held_out=np.zeros(labels.shape, bool))
+
+
+def dark(seed: int) -> Example:
+    example = light(seed)
+    return replace(example, image=255 - example.image)
+
+
+@cache
+def knowing() -> Model:
+    """A model that sees light discs, and not dark ones."""
+    return finetune(tiny_model("foreground"), [light(0)], config=LONG).model
+
+
+@cache
+def memory() -> Memory:
+    return Memory([light(seed) for seed in range(6)])
+
+
+def supervised(examples: list[Example]) -> list[bool]:
+    return [e.supervised is None or bool(e.supervised.any()) for e in examples]
+
+
+def test_of_two_kinds_the_unknown_one_is_learnt() -> None:
+    examples = [light(7), dark(8), light(9)]
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG.crop)
+    left, many = own.of(examples)
+    assert many == 2
+    assert supervised(left) == [False, True, False]
+    assert left[1] is examples[1]
+
+
+@pytest.mark.parametrize("kinds", [[light, light], [dark, dark], [dark]])
+def test_of_one_kind_all_is_learnt(kinds) -> None:
+    examples = [make(seed) for seed, make in enumerate(kinds, start=7)]
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG.crop)
+    assert own.of(examples) == (examples, 0)
+
+
+def test_where_the_rest_is_all_held_out_nothing_is_left_out() -> None:
+    examples = [light(7), replace(dark(8), held_out=np.ones((SIZE, SIZE), bool))]
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG.crop)
+    assert own.gate is None
+    assert own.of(examples) == (examples, 0)
+
+
+def test_what_holds_no_correction_speaks_for_no_kind() -> None:
+    nothing = replace(light(7), supervised=np.zeros((SIZE, SIZE), bool))
+    examples = [nothing, dark(8)]
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG.crop)
+    assert own.of(examples) == (examples, 0)
+
+
+def test_a_model_without_a_memory_learns_all() -> None:
+    examples = [light(7), dark(8)]
+    own = own_kind(examples, knowing(), knowing(), None, CONFIG.crop)
+    assert own.of(examples) == (examples, 0)
+
+
+def test_the_summary_says_what_was_not_learnt() -> None:
+    base = knowing()
+    known = Knowledge(base, memory=memory())
+    examples = [light(7), dark(8)]
+    result = drain(finetune_steps(base, examples, CONFIG, known))
+    assert result.model.elder is not None
+    assert result.model.elder.network is base.network
+    assert "you corrected one of them: nothing was learnt from there" in result.summary
+    alone = drain(finetune_steps(base, [examples[1]], CONFIG, known))
+    assert "you corrected" not in alone.summary
+    assert alone.before == result.before
+
+
+def test_what_joins_of_the_known_kind_is_left_out_too() -> None:
+    examples = [light(7), dark(8)]
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG.crop)
+    course = course_of(own.of(examples)[0], knowing(), CONFIG)
+    teach = Teaching(knowing(), course, [], CONFIG, own)
+    teach(knowing(), Learn([*examples, light(9), dark(10)]))
+    assert {plane.example for plane in teach.course.training} == {1, 3}
