@@ -90,6 +90,16 @@ def test_only_background_is_enough_and_is_said(output) -> None:
     assert not result.honest
 
 
+def test_background_alone_that_is_held_out_is_said_to_be_that() -> None:
+    image, labels = nuclei()
+    right = np.arange(labels.shape[1]) >= labels.shape[1] // 2
+    held_out = (labels == 0) & right
+    given = Example(image, labels, ~right | held_out, "YX", held_out)
+    result = finetune(tiny_model(), [given], config=QUICK)
+    assert result.honest
+    assert "all that is held out is background" in result.summary
+
+
 def test_stop_keeps_the_best_and_says_so() -> None:
     steps = finetune_steps(
         tiny_model(), [example()], QUICK.model_copy(update={"steps": 1000})

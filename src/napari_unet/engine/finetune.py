@@ -342,5 +342,10 @@ def in_words(
         text = f"Dice {new:.2f} on {which}, before {old:.2f}"
     if not objects and not after["pixels_true"]:
         spurious = f"{after['predicted']}, before {before['predicted']}"
-        text = f"only background was corrected; objects wrongly found there: {spurious}"
+        what = (
+            "all that is held out is background"
+            if honest
+            else "only background was corrected"
+        )
+        text = f"{what}; objects wrongly found there: {spurious}"
     return f"{text}; {remark}" if remark else text
