@@ -78,6 +78,23 @@ def test_where_the_rest_is_all_held_out_nothing_is_left_out() -> None:
     assert own.of(examples) == (examples, 0)
 
 
+def test_a_stack_is_of_one_kind_and_few_of_its_slices_are_looked_at() -> None:
+    one, other = light(7), dark(8)
+
+    def stack(example: Example, many: int) -> Example:
+        image, labels = (np.stack([a] * many) for a in (example.image, example.labels))
+        nothing = np.zeros(labels.shape, bool)
+        return Example(image, labels, ~nothing, "TYX", nothing)
+
+    examples = [stack(one, 7), stack(other, 6)]
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG.crop)
+    left, many = own.of(examples)
+    assert many == 1
+    assert supervised(left) == [False, True]
+    assert left[1] is examples[1]
+    assert left[0].supervised.shape == examples[0].labels.shape
+
+
 def test_what_holds_no_correction_speaks_for_no_kind() -> None:
     nothing = replace(light(7), supervised=np.zeros((SIZE, SIZE), bool))
     examples = [nothing, dark(8)]

@@ -8,8 +8,8 @@ where it knows nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from napari_unet.engine.scoring import sight, trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from napari_unet.engine.kinds import Gate
     from napari_unet.engine.model import Model
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 # to 0.8 (right to 0.2), tissue 0
 CLEAR, SEES, RIGHT = 0.9, 0.5, 0.4
 MOST = 0.5  # of the slices of a stack, by which it is told of which kind it is
-PIECES = 4  # of an image, by which that is told
+PIECES = 2  # of an image, and slices of a stack, by which that is told
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,14 @@ class OwnKind:
     model : that is to learn
     margin : pixels around corrections that are looked at
     gate : tells the kinds apart; None: all images are of one
+    seen : images, and whether the loaded model sees what there is; grows
     """
 
     knowing: Model
     model: Model
     margin: int
     gate: Gate | None = None
+    seen: list[tuple[NDArray[Any], bool]] = field(default_factory=list)
 
     def of(self, examples: Sequence[Example]) -> tuple[list[Example], int]:
         """Return examples with nothing supervised in those that are left out.
@@ -67,11 +71,28 @@ class OwnKind:
             found.append(example)
         return found, many
 
+    def sees(self, example: Example) -> bool | None:
+        """Tell whether the loaded model sees what there is.
+
+        None: nothing is supervised. Once it was told of an image, it stays so.
+        """
+        for image, known in self.seen:
+            if image is example.image:
+                return known
+        pieces = _pieces(example, self.knowing.spec, self.margin)[:PIECES]
+        if not pieces:
+            return None
+        seen = sight(self.knowing, pieces)
+        right = seen >= CLEAR or (seen >= SEES and trust(self.knowing, pieces) >= RIGHT)
+        self.seen.append((example.image, right))
+        return right
+
     def _stays(self, example: Example) -> bool:
         """Tell whether an image stays with the loaded network, which sees it well."""
-        if self.gate is None or not _sees(self.knowing, example, self.margin):
+        if self.gate is None or not self.sees(example):
             return False
-        seen = [describe(plane.image) for plane in planes(example, self.model.spec)]
+        some = _some(example, self.model.spec)
+        seen = [describe(plane.image) for plane in planes(some, self.model.spec)]
         return bool(np.mean(self.gate.is_old(np.array(seen))) > MOST)
 
 
@@ -99,7 +120,7 @@ def own_kind(
     all_of_it = OwnKind(knowing, model, margin)
     if memory is None or knowing.spec.architecture != model.spec.architecture:
         return all_of_it  # it cannot be kept beside
-    sees = [_sees(knowing, example, margin) for example in examples]
+    sees = [all_of_it.sees(example) for example in examples]
     unlike = [e for e, known in zip(examples, sees, strict=True) if known is False]
     pieces = [p.image for e in unlike for p in _pieces(e, model.spec, margin)]
     if True not in sees or not pieces:
@@ -110,17 +131,25 @@ def own_kind(
     return part if any(map(_teaches, part.of(examples)[0])) else all_of_it
 
 
-def _sees(model: Model, example: Example, margin: int) -> bool | None:
-    """Tell whether a model sees what there is; None: nothing is supervised."""
-    pieces = _pieces(example, model.spec, margin)[:PIECES]
-    if not pieces:
-        return None
-    seen = sight(model, pieces)
-    return seen >= CLEAR or (seen >= SEES and trust(model, pieces) >= RIGHT)
-
-
 def _pieces(example: Example, spec: ModelSpec, margin: int) -> list[Plane]:
-    return [p for plane in planes(example, spec) for p in around(plane, margin)]
+    some = planes(_some(example, spec), spec)
+    return [p for plane in some for p in around(plane, margin)]
+
+
+def _some(example: Example, spec: ModelSpec) -> Example:
+    """Return an example of which only a few planes or volumes are supervised."""
+    if example.supervised is None:
+        return example
+    dims = spec.architecture.dims
+    stack = example.supervised.shape[:-dims]
+    there = np.argwhere(example.supervised.any(axis=tuple(range(-dims, 0))))
+    if len(there) <= PIECES or not stack:
+        return example
+    chosen = np.zeros(stack, bool)
+    evenly = np.linspace(0, len(there) - 1, PIECES).round().astype(int)
+    chosen[tuple(there[evenly].T)] = True
+    kept = example.supervised & chosen[(..., *(np.newaxis,) * dims)]
+    return replace(example, supervised=kept)
 
 
 def _teaches(example: Example) -> bool:
