@@ -26,6 +26,7 @@ CONFIG = FinetuneConfig(steps=2, batch=1, crop=32, augment="off", start="current
 LONG = CONFIG.model_copy(
     update={"steps": 150, "batch": 2, "learning_rate": 1e-2, "teacher": 0.0}
 )
+SHORT = LONG.model_copy(update={"steps": 60})
 SIZE = 192
 
 
@@ -119,6 +120,21 @@ def test_the_summary_says_what_was_not_learnt() -> None:
     alone = drain(finetune_steps(base, [examples[1]], CONFIG, known))
     assert "you corrected" not in alone.summary
     assert alone.before == result.before
+
+
+def test_what_was_learnt_of_the_known_kind_before_stays() -> None:
+    begun = finetune(tiny_model("foreground"), [light(0)], config=SHORT).model
+    examples = [light(7), dark(8)]
+    known = Knowledge(begun, memory=memory())
+    result = drain(finetune_steps(knowing(), examples, CONFIG, known))
+    assert result.model.elder is not None
+    assert result.model.elder.network is knowing().network
+    again = drain(finetune_steps(result.model, [dark(8)], CONFIG, known))
+    assert again.model.elder is not None
+    assert again.model.elder.network is knowing().network
+    alone = drain(finetune_steps(knowing(), [dark(8)], CONFIG, known))
+    assert alone.model.elder is not None
+    assert alone.model.elder.network is begun.network
 
 
 def test_what_joins_of_the_known_kind_is_left_out_too() -> None:

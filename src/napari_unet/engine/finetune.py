@@ -170,9 +170,9 @@ def finetune_steps(
     memory = known.memory if config.remember > 0 else None
     knowing = base.turned_over(negative=False)  # as it takes the images it learnt from
     own = own_kind(examples, knowing, model, memory, config.crop)
-    examples, left_out = own.of(examples)
-    course = course_of(examples, model, config)
-    elder, recalled = yield from _remembering(own, course, memory)
+    learnt, left_out = own.of(examples)
+    course = course_of(learnt, model, config)
+    elder, recalled = yield from _remembering(own, examples, course, memory)
     before = standing(model, course, memory)
     reference = before.memory if knowing is model else remembered(knowing, memory)
     teach = Teaching(model, course, recalled, config, own)
@@ -199,13 +199,14 @@ def finetune_steps(
 
 
 def _remembering(
-    own: OwnKind, course: Course, memory: Memory | None
+    own: OwnKind, examples: Sequence[Example], course: Course, memory: Memory | None
 ) -> Generator[Any, Any, tuple[Elder | None, list[Plane]]]:
     """Return who stays with images of the old kind, and what is learnt of them anew.
 
     Parameters
     ----------
-    own : what is left out of the corrections, as it is of the old kind
+    own : tells which corrections are left out, as they are of the old kind
+    examples : all corrections
     course : what is to be learnt
     memory : images of the old kind; None: there are none
     """
@@ -213,7 +214,7 @@ def _remembering(
     if memory is None:
         return model.elder, []
     old = memory.learnt(model.spec)
-    elder = elder_of(own, old, course.training)
+    elder = elder_of(own, examples, old, course.training)
     if elder is not None and is_sure(elder, old):
         return elder, []
     return elder, (yield from memory.steps(own.knowing, model.spec))
@@ -251,13 +252,15 @@ def check_trainable(model: Model) -> None:
 
 
 def elder_of(
-    own: OwnKind, old: Sequence[Plane], learnt: Sequence[Plane]
-) -> Elder | None:
-    """Return the loaded network for images of its kind, if they can be told apart.
+    own: OwnKind, examples: Sequence[Example], old: Sequence[Plane],
+    learnt: Sequence[Plane],
+) -> Elder | None:  # fmt: skip
+    """Return who goes on with images of the loaded model's kind, if there is a gate.
 
     Parameters
     ----------
-    own : what is left out of the corrections, as it is of the old kind
+    own : tells which corrections are left out, as they are of the old kind
+    examples : all corrections
     old, learnt : images of its kind, and what is to be learnt, as the model sees them
     """
     base = own.knowing
@@ -266,7 +269,9 @@ def elder_of(
     gate = own.gate or gate_between(
         base.spec.name, [p.image for p in old], [p.image for p in learnt]
     )
-    return Elder(base.network, gate, base.spec.normalization) if gate else None
+    if gate is None:
+        return None
+    return Elder(own.keeper(examples), gate, base.spec.normalization)
 
 
 def fitting(known: Knowledge, model: Model) -> tuple[Knowledge, str]:

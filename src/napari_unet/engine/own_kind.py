@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from napari_unet.engine.kinds import Gate
     from napari_unet.engine.model import Model
+    from napari_unet.engine.networks import AnyNetwork
     from napari_unet.engine.sampling import Example, Plane
     from napari_unet.engine.spec import ModelSpec
     from napari_unet.engine.teaching import Memory
@@ -70,6 +71,25 @@ class OwnKind:
                 example, many = _unsupervised(example), many + 1
             found.append(example)
         return found, many
+
+    def keeper(self, examples: Sequence[Example]) -> AnyNetwork:
+        """Return the network that goes on with images of the loaded model's kind.
+
+        That is the loaded one, unless the model in use has learnt more of that kind.
+
+        Parameters
+        ----------
+        examples : all that is corrected
+        """
+        model, knowing = self.model, self.knowing
+        if model.elder is not None:
+            return model.elder.network
+        if model.spec.normalization != knowing.spec.normalization:
+            return knowing.network
+        stay = [example for example in examples if self._stays(example)]
+        seen = [p for each in stay for p in _pieces(each, model.spec, self.margin)]
+        better = bool(seen) and trust(model, seen) > trust(knowing, seen)
+        return model.network if better else knowing.network
 
     def sees(self, example: Example) -> bool | None:
         """Tell whether the loaded model sees what there is.
