@@ -15,7 +15,7 @@ from napari_unet.engine.drain import drain
 from napari_unet.engine.finetune import Knowledge, finetune, finetune_steps
 from napari_unet.engine.lessons import course_of
 from napari_unet.engine.own_kind import own_kind
-from napari_unet.engine.sampling import Example
+from napari_unet.engine.sampling import Example, all_planes
 from napari_unet.engine.teaching import Memory, Teaching
 from tiny import nuclei, tiny_model
 
@@ -31,8 +31,10 @@ SIZE = 192
 
 
 def light(seed: int) -> Example:
-    """Bright discs on a dark ground, all of them right, nothing held out."""
+    """A few bright discs on a dark ground, all labelled, nothing held out."""
     image, labels = nuclei(SIZE, seed)
+    left_out = labels % 4 > 0
+    image, labels = np.where(left_out, 30, image), np.where(left_out, 0, labels)
     return Example(image, labels, held_out=np.zeros(labels.shape, bool))
 
 
@@ -58,7 +60,7 @@ def supervised(examples: list[Example]) -> list[bool]:
 
 def test_of_two_kinds_the_unknown_one_is_learnt() -> None:
     examples = [light(7), dark(8), light(9)]
-    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG.crop)
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     left, many = own.of(examples)
     assert many == 2
     assert supervised(left) == [False, True, False]
@@ -68,13 +70,13 @@ def test_of_two_kinds_the_unknown_one_is_learnt() -> None:
 @pytest.mark.parametrize("kinds", [[light, light], [dark, dark], [dark]])
 def test_of_one_kind_all_is_learnt(kinds) -> None:
     examples = [make(seed) for seed, make in enumerate(kinds, start=7)]
-    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG.crop)
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     assert own.of(examples) == (examples, 0)
 
 
 def test_where_the_rest_is_all_held_out_nothing_is_left_out() -> None:
     examples = [light(7), replace(dark(8), held_out=np.ones((SIZE, SIZE), bool))]
-    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG.crop)
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     assert own.gate is None
     assert own.of(examples) == (examples, 0)
 
@@ -88,7 +90,7 @@ def test_a_stack_is_of_one_kind_and_few_of_its_slices_are_looked_at() -> None:
         return Example(image, labels, ~nothing, "TYX", nothing)
 
     examples = [stack(one, 7), stack(other, 6)]
-    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG.crop)
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     left, many = own.of(examples)
     assert many == 1
     assert supervised(left) == [False, True]
@@ -99,13 +101,31 @@ def test_a_stack_is_of_one_kind_and_few_of_its_slices_are_looked_at() -> None:
 def test_what_holds_no_correction_speaks_for_no_kind() -> None:
     nothing = replace(light(7), supervised=np.zeros((SIZE, SIZE), bool))
     examples = [nothing, dark(8)]
-    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG.crop)
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     assert own.of(examples) == (examples, 0)
 
 
-def test_a_model_without_a_memory_learns_all() -> None:
+def test_without_a_memory_the_images_themselves_tell_the_kinds_apart() -> None:
+    examples = [light(7), dark(8), light(9)]
+    own = own_kind(examples, knowing(), knowing(), None, CONFIG)
+    assert supervised(own.of(examples)[0]) == [False, True, False]
+    result = drain(finetune_steps(knowing(), examples, CONFIG))
+    assert result.model.elder is not None
+    assert result.model.fitting(seen(light(30))).network is knowing().network
+    assert result.model.fitting(seen(dark(30))).network is result.model.network
+    later = drain(finetune_steps(result.model, [dark(8)], CONFIG))
+    assert later.model.elder == result.model.elder  # it knows no other images of them
+
+
+def seen(example: Example) -> np.ndarray:
+    """Return an image as the model sees it."""
+    return all_planes([example], knowing().spec)[0].image
+
+
+def test_who_wants_nothing_remembered_has_all_learnt() -> None:
     examples = [light(7), dark(8)]
-    own = own_kind(examples, knowing(), knowing(), None, CONFIG.crop)
+    forgetful = CONFIG.model_copy(update={"remember": 0.0})
+    own = own_kind(examples, knowing(), knowing(), memory(), forgetful)
     assert own.of(examples) == (examples, 0)
 
 
@@ -139,7 +159,7 @@ def test_what_was_learnt_of_the_known_kind_before_stays() -> None:
 
 def test_what_joins_of_the_known_kind_is_left_out_too() -> None:
     examples = [light(7), dark(8)]
-    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG.crop)
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     course = course_of(own.of(examples)[0], knowing(), CONFIG)
     teach = Teaching(knowing(), course, [], CONFIG, own)
     teach(knowing(), Learn([*examples, light(9), dark(10)]))

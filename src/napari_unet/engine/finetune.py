@@ -169,7 +169,7 @@ def finetune_steps(
     base = known.base or model
     memory = known.memory if config.remember > 0 else None
     knowing = base.turned_over(negative=False)  # as it takes the images it learnt from
-    own = own_kind(examples, knowing, model, memory, config.crop)
+    own = own_kind(examples, knowing, model, memory, config)
     learnt, left_out = own.of(examples)
     course = course_of(learnt, model, config)
     elder, recalled = yield from _remembering(own, examples, course, memory)
@@ -212,7 +212,8 @@ def _remembering(
     """
     model = own.model
     if memory is None:
-        return model.elder, []
+        found = elder_of(own, examples, [], course.training) if own.gate else None
+        return found or model.elder, []
     old = memory.learnt(model.spec)
     elder = elder_of(own, examples, old, course.training)
     if elder is not None and is_sure(elder, old):

@@ -104,7 +104,7 @@ def gate_between(
     Linear discriminant: Fisher 1936; shrinkage: Friedman, JASA 1989.
     """
     first = np.array([describe(image) for image in old])
-    second = np.array([describe(c) for image in own for c in [image, *_crops(image)]])
+    second = np.array([describe(c) for image in own for c in crops(image)])
     if min(len(first), len(second)) < FEWEST:
         return None
     spread = (np.cov(first.T) + np.cov(second.T)) / 2
@@ -117,10 +117,10 @@ def gate_between(
     return Gate(name=name, middle=tuple(middle), weights=tuple(weights))
 
 
-def _crops(image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Return half-overlapping crops of an image's last two axes."""
+def crops(image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Return an image, and half-overlapping crops of its last two axes."""
     height, width = image.shape[-2:]
-    return [
+    return [image] + [
         image[..., y : y + CROP, x : x + CROP]
         for y in range(0, height - CROP + 1, CROP // 2)
         for x in range(0, width - CROP + 1, CROP // 2)

@@ -9,11 +9,11 @@ where it knows nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_unet.engine.kinds import describe, gate_between
+from napari_unet.engine.kinds import crops, describe, gate_between
 from napari_unet.engine.lessons import around
 from napari_unet.engine.sampling import planes
 from napari_unet.engine.scoring import sight, trust
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_unet.engine.config import FinetuneConfig
     from napari_unet.engine.kinds import Gate
     from napari_unet.engine.model import Model
     from napari_unet.engine.networks import AnyNetwork
@@ -30,12 +31,34 @@ if TYPE_CHECKING:
     from napari_unet.engine.spec import ModelSpec
     from napari_unet.engine.teaching import Memory
 
-# sight from which a model knows a kind, alone and where it was right, too. nuclei-2d:
-# fluorescence 0.7 to 1 (mostly right to 0.6 to 1 where corrected), phase contrast 0.5
-# to 0.8 (right to 0.2), tissue 0
-CLEAR, SEES, RIGHT = 0.9, 0.5, 0.4
+    Looked = tuple[Example, "Seen"]
+
+# A model knows the kind of an image if it was mostly right where that was corrected and
+# sees something, or sees clearly what there is; it does not if it was mostly wrong.
+# Right, and sight: of nuclei-2d on fluorescence 0 to 1, 0.8 to 1; on phase contrast to
+# 0.2, to 0.8; on tissue 0, 0. Of two published networks on fluorescence 0 to 1, 0 to 1
+RIGHT, SEES, CLEAR, WRONG = 0.5, 0.15, 0.9, 0.3
+CONTRAST = 0.3  # of sight between the kinds, where no memory tells them apart
 MOST = 0.5  # of the slices of a stack, by which it is told of which kind it is
 PIECES = 2  # of an image, and slices of a stack, by which that is told
+
+
+class Seen(NamedTuple):
+    """How a model is on an image, 0 to 1."""
+
+    sight: float
+    right: float
+
+    @property
+    def known(self) -> bool:
+        """Whether the image is of a kind that the model knows."""
+        right = self.right >= RIGHT and self.sight >= SEES
+        return right or self.sight >= CLEAR
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it is of another; between the two, its looks decide."""
+        return not self.known and self.right < WRONG
 
 
 @dataclass(frozen=True)
@@ -48,14 +71,14 @@ class OwnKind:
     model : that is to learn
     margin : pixels around corrections that are looked at
     gate : tells the kinds apart; None: all images are of one
-    seen : images, and whether the loaded model sees what there is; grows
+    seen : how the loaded model is on images; grows
     """
 
     knowing: Model
     model: Model
     margin: int
     gate: Gate | None = None
-    seen: list[tuple[NDArray[Any], bool]] = field(default_factory=list)
+    seen: list[tuple[NDArray[Any], Seen]] = field(default_factory=list)
 
     def of(self, examples: Sequence[Example]) -> tuple[list[Example], int]:
         """Return examples with nothing supervised in those that are left out.
@@ -91,64 +114,87 @@ class OwnKind:
         better = bool(seen) and trust(model, seen) > trust(knowing, seen)
         return model.network if better else knowing.network
 
-    def sees(self, example: Example) -> bool | None:
-        """Tell whether the loaded model sees what there is.
+    def look(self, example: Example) -> Seen | None:
+        """Tell how the loaded model is on an image; once it was told, it stays so.
 
-        None: nothing is supervised. Once it was told of an image, it stays so.
+        None: nothing is supervised.
         """
-        for image, known in self.seen:
+        for image, seen in self.seen:
             if image is example.image:
-                return known
+                return seen
         pieces = _pieces(example, self.knowing.spec, self.margin)[:PIECES]
         if not pieces:
             return None
-        seen = sight(self.knowing, pieces)
-        right = seen >= CLEAR or (seen >= SEES and trust(self.knowing, pieces) >= RIGHT)
-        self.seen.append((example.image, right))
-        return right
+        found = Seen(sight(self.knowing, pieces), trust(self.knowing, pieces))
+        self.seen.append((example.image, found))
+        return found
 
     def _stays(self, example: Example) -> bool:
-        """Tell whether an image stays with the loaded network, which sees it well."""
-        if self.gate is None or not self.sees(example):
+        """Tell whether an image stays with the loaded network."""
+        seen = None if self.gate is None else self.look(example)
+        if self.gate is None or seen is None or seen.unknown:
             return False
         some = _some(example, self.model.spec)
-        seen = [describe(plane.image) for plane in planes(some, self.model.spec)]
-        return bool(np.mean(self.gate.is_old(np.array(seen))) > MOST)
+        looks = [describe(plane.image) for plane in planes(some, self.model.spec)]
+        return bool(np.mean(self.gate.is_old(np.array(looks))) > MOST)
 
 
 def own_kind(
     examples: Sequence[Example], knowing: Model, model: Model, memory: Memory | None,
-    margin: int,
+    config: FinetuneConfig,
 ) -> OwnKind:  # fmt: skip
     """Find out whether only a part of what is corrected is of the loaded model's kind.
 
-    Nothing is left out where all the rest is held out: that alone teaches nothing.
+    The rest must be told apart from images of that kind: from the memory's, without one
+    from the corrected ones. Nothing is left out where all the rest is held out: that
+    alone teaches nothing.
 
     Parameters
     ----------
     examples : all that is corrected
     knowing : the model as it was loaded, as it takes images of its kind
     model : that is to learn
-    memory : images of its kind; None: there are none, and nothing is left out
-    margin : pixels around corrections that are looked at
+    memory : images of its kind; None: there are none
+    config : see FinetuneConfig
 
     Raises
     ------
     ImageError, LabelsError
         If an image or its labels cannot be used.
     """
+    margin = config.crop
     all_of_it = OwnKind(knowing, model, margin)
-    if memory is None or knowing.spec.architecture != model.spec.architecture:
-        return all_of_it  # it cannot be kept beside
-    sees = [all_of_it.sees(example) for example in examples]
-    unlike = [e for e, known in zip(examples, sees, strict=True) if known is False]
-    pieces = [p.image for e in unlike for p in _pieces(e, model.spec, margin)]
-    if True not in sees or not pieces:
+    alike = knowing.spec.architecture == model.spec.architecture
+    if config.remember <= 0 or not alike:
+        return all_of_it  # nobody is kept beside
+    looks = [(example, all_of_it.look(example)) for example in examples]
+    known = [(e, seen) for e, seen in looks if seen is not None and seen.known]
+    unlike = [(e, seen) for e, seen in looks if seen is not None and seen.unknown]
+    if not known or not unlike or (not memory and _contrast(known, unlike) < CONTRAST):
         return all_of_it
-    old = [plane.image for plane in memory.learnt(model.spec)]
-    gate = gate_between(knowing.spec.name, old, pieces)
+    gate = gate_between(
+        knowing.spec.name,
+        [plane.image for plane in memory.learnt(model.spec)] if memory
+        else [c for i in _images(known, model.spec, margin) for c in crops(i)],
+        _images(unlike, model.spec, margin),
+    )  # fmt: skip
     part = replace(all_of_it, gate=gate)
-    return part if any(map(_teaches, part.of(examples)[0])) else all_of_it
+    rest, left_out = part.of(examples)
+    return part if left_out and any(map(_teaches, rest)) else all_of_it
+
+
+def _contrast(known: Sequence[Looked], unlike: Sequence[Looked]) -> float:
+    """Return how much better a model sees one kind than the other."""
+    kinds = ([seen.sight for _, seen in kind] for kind in (known, unlike))
+    first, second = (float(np.mean(sights)) for sights in kinds)
+    return first - second
+
+
+def _images(
+    some: Sequence[Looked], spec: ModelSpec, margin: int
+) -> list[NDArray[np.float32]]:
+    """Return what is around the corrections, (C, [Z,] Y, X), normalised."""
+    return [p.image for each, _ in some for p in _pieces(each, spec, margin)]
 
 
 def _pieces(example: Example, spec: ModelSpec, margin: int) -> list[Plane]:
