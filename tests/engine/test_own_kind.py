@@ -74,6 +74,18 @@ def test_of_one_kind_all_is_learnt(kinds) -> None:
     assert own.of(examples) == (examples, 0)
 
 
+def test_an_odd_image_among_many_does_not_leave_the_others_out() -> None:
+    corner = np.zeros((SIZE, SIZE), bool)
+    corner[:130, :100] = True
+    odd = replace(dark(8), supervised=corner)
+    examples = [light(7), light(9), odd]
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
+    assert own.of(examples) == (examples, 0)
+    right = replace(light(7), accepted=np.ones((SIZE, SIZE), bool))
+    own = own_kind([right, odd], knowing(), knowing(), memory(), CONFIG)
+    assert own.of([right, odd])[1] == 1  # what is only accepted does not outweigh it
+
+
 def test_where_the_rest_is_all_held_out_nothing_is_left_out() -> None:
     examples = [light(7), replace(dark(8), held_out=np.ones((SIZE, SIZE), bool))]
     own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 RIGHT, SEES, CLEAR, WRONG = 0.5, 0.15, 0.9, 0.3
 CONTRAST = 0.3  # of sight between the kinds, where no memory tells them apart
 MOST = 0.5  # of the slices of a stack, by which it is told of which kind it is
+LEAST = 0.25  # of what is edited; less of an unknown kind is an odd image or two
 PIECES = 2  # of an image, and slices of a stack, by which that is told
 
 
@@ -145,9 +146,9 @@ def own_kind(
 ) -> OwnKind:  # fmt: skip
     """Find out whether only a part of what is corrected is of the loaded model's kind.
 
-    The rest must be told apart from images of that kind: from the memory's, without one
-    from the corrected ones. Nothing is left out where all the rest is held out: that
-    alone teaches nothing.
+    The rest must be a good part of all, and be told apart from images of that kind:
+    from the memory's, without one from the corrected ones. Nothing is left out where
+    all the rest is held out: that alone teaches nothing.
 
     Parameters
     ----------
@@ -180,7 +181,8 @@ def own_kind(
     )  # fmt: skip
     part = replace(all_of_it, gate=gate)
     rest, left_out = part.of(examples)
-    return part if left_out and any(map(_teaches, rest)) else all_of_it
+    much = sum(map(_edited, rest)) >= LEAST * sum(map(_edited, examples))
+    return part if left_out and much and any(map(_teaches, rest)) else all_of_it
 
 
 def _contrast(known: Sequence[Looked], unlike: Sequence[Looked]) -> float:
@@ -223,6 +225,14 @@ def _teaches(example: Example) -> bool:
     learnt = np.ones((), bool) if example.supervised is None else example.supervised
     held_out = example.held_out
     return bool((learnt if held_out is None else learnt & ~held_out).any())
+
+
+def _edited(example: Example) -> int:
+    """Return of how many pixels a user has said more than that they are right."""
+    supervised, accepted = example.supervised, example.accepted
+    if supervised is None:
+        return example.labels.size
+    return int((supervised if accepted is None else supervised & ~accepted).sum())
 
 
 def _unsupervised(example: Example) -> Example:
