@@ -9,6 +9,7 @@ import numpy as np
 Row = dict[str, Any]
 MEASURES = ("ap50", "dice")
 GOAL = 0.8  # of the score that all true masks give
+LEVELS = 50  # scores on the way to the one that both reach
 
 
 def summary(rows: list[Row]) -> list[Row]:
@@ -28,8 +29,9 @@ def paired(rows: list[Row]) -> list[Row]:
 
     Scores are compared as ratio and as difference of the last round. Sessions also as
     the ratio of objects, and of places, after which both have the score that the worse
-    one reaches, and of objects after which they have ``GOAL`` of what all true masks
-    give (all objects of a session that never has it).
+    one reaches; the mean ratio for all scores on the way there ("way to": the areas
+    beside the curves); and the ratio of objects after which they have ``GOAL`` of what
+    all true masks give (all objects of a session that never has it).
     """
     found = []
     for kind in dict.fromkeys(row["kind"] for row in rows):
@@ -52,13 +54,17 @@ def paired(rows: list[Row]) -> list[Row]:
                 been = [
                     _needed(rows, kind, way, seed, key, what="places") for seed in seeds
                 ]
+                on_the_way = [
+                    _needed(rows, kind, way, s, key, way_to=True) for s in seeds
+                ]
                 full = last_of_seeds(rows, kind, "all")
                 to_goal = [
                     _needed(rows, kind, way, seed, key, GOAL * full[seed][key])
                     for seed in seeds if seed in full
                 ]  # fmt: skip
                 for name, needed in (
-                    ("objects", alike), ("places", been), ("to goal", to_goal),
+                    ("objects", alike), ("way to objects", on_the_way),
+                    ("places", been), ("to goal", to_goal),
                 ):  # fmt: skip
                     told = [a / b for a, b in needed if b > 0]
                     one[f"{key} {name}"], one[f"{key} {name} +-"] = interval(told)
@@ -74,12 +80,16 @@ def last_of_seeds(rows: list[Row], kind: str, way: str) -> dict[int, Row]:
 
 def _needed(
     rows: list[Row], kind: str, way: str, seed: int, key: str,
-    goal: float | None = None, what: str = "objects",
+    goal: float | None = None, what: str = "objects", *, way_to: bool = False,
 ) -> tuple[float, float]:  # fmt: skip
     """Return after how many objects or places ours and another way have the same score.
 
     Without a goal it is the best that both reach; between rounds the score is taken to
     rise evenly. (0, 0): the other way has no rounds.
+
+    Parameters
+    ----------
+    way_to : whether means are wanted over all scores from the first to the goal
     """
     curves = []
     for each in ("ours", way):
@@ -93,8 +103,16 @@ def _needed(
         curves.append((best, np.array([row.get(what, 0) for row in its], float)))
     if goal is None:
         goal = min(best[-1] for best, _ in curves)
-    one, other = (_first(best, objects, goal) for best, objects in curves)
+    shares = np.linspace(1 / LEVELS, 1, LEVELS) if way_to else np.ones(1)
+    one, other = (
+        float(np.mean([_first(*curve, _between(curve[0][0], goal, s)) for s in shares]))
+        for curve in curves
+    )
     return one, other
+
+
+def _between(low: float, high: float, share: float) -> float:
+    return float(low + share * (high - low))
 
 
 def _first(best: Any, objects: Any, goal: float) -> float:
