@@ -9,15 +9,16 @@ import pytest
 
 from napari_unet import place_steps
 from napari_unet.engine.blocks import everything, overlap, shape_of
+from napari_unet.engine.choosing import LONGEST
 from napari_unet.engine.config import LabelsConfig, PredictConfig
-from napari_unet.engine.places import LONGEST, is_done
+from napari_unet.engine.places import is_done
 from napari_unet.errors import ImageError, UnetError
 from napari_unet.jobs import run_now
 from napari_unet.session import Session
 from tiny import noise, nuclei, tiny_model
 
 if TYPE_CHECKING:
-    from napari_unet.engine.places import Place
+    from napari_unet.engine.choosing import Place
     from napari_unet.engine.spec import Output
     from napari_unet.opened import OpenImage
 

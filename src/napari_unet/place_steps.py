@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet.engine.blocks import relative, shape_of
+from napari_unet.engine.choosing import choose
 from napari_unet.engine.config import TileDone
 from napari_unet.engine.grid import grid_over
 from napari_unet.engine.places import (
     Candidates,
-    choose,
     close_up,
     joined,
     marked,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 PIECE = {2: (1024, 1024), 3: (32, 256, 256)}  # pixels looked at in one step
 MOST_PIXELS = 2**24  # of all images together; of more, pieces evenly spread
 FLIPPED = {2: 24, 3: 6}  # of the best places, flips are tried
+JUST_NOW = 4  # visits of an image that are scored anew, of those that changed
 MARGIN = 32  # pixels around a place that flips see too
 
 
@@ -123,7 +124,8 @@ def parts_of(
         parts.append(
             Part(
                 number, opened.image, opened.axes, kept, seen,
-                opened.corrections.visits.scored(), opened.pixel_size, opened.channel,
+                opened.corrections.visits.scored(JUST_NOW), opened.pixel_size,
+                opened.channel,
             )
         )  # fmt: skip
     return parts, share

@@ -10,10 +10,9 @@ import numpy as np
 from psygnal import Signal
 
 from napari_unet.engine.blocks import everything
+from napari_unet.engine.choosing import LONGEST, choose
 from napari_unet.engine.config import PredictConfig
 from napari_unet.engine.places import (
-    LONGEST,
-    choose,
     is_done,
     marked,
     most_shared,
@@ -21,7 +20,7 @@ from napari_unet.engine.places import (
 )
 from napari_unet.errors import ImageError
 from napari_unet.jobs import Job
-from napari_unet.place_steps import parts_of, rank_steps
+from napari_unet.place_steps import JUST_NOW, parts_of, rank_steps
 from napari_unet.session_project import ProjectSession
 
 if TYPE_CHECKING:
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet.engine.blocks import Region
+    from napari_unet.engine.choosing import Place
     from napari_unet.engine.model import Model
-    from napari_unet.engine.places import Place
     from napari_unet.opened import KeptScores, OpenImage
     from napari_unet.place_steps import Ranked
 
@@ -255,7 +254,7 @@ class PlacesSession(ProjectSession):
         """Take note how wrong predictions were where they were corrected."""
         visits = [
             (number, visit) for number, opened in enumerate(ranking.images)
-            for visit in opened.corrections.visits.scored()
+            for visit in opened.corrections.visits.scored(JUST_NOW)
         ]  # fmt: skip
         recall(ranking.ranked.candidates, visits, ranking.ranked.nearest)
 

@@ -11,7 +11,7 @@ from napari_unet.session_places import PlacesSession
 
 if TYPE_CHECKING:
     from napari_unet.engine.blocks import Region
-    from napari_unet.engine.places import Place
+    from napari_unet.engine.choosing import Place
     from napari_unet.engine.progress import By, Progress, Visit
     from napari_unet.opened import OpenImage
 

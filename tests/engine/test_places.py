@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from napari_unet.engine.blocks import everything
+from napari_unet.engine.choosing import choose
 from napari_unet.engine.corrections import Corrections
 from napari_unet.engine.grid import DEPTH, PLACE, grid_over
 from napari_unet.engine.places import (
     Candidates,
-    choose,
     doubts,
     expected,
     is_done,

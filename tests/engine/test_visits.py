@@ -302,3 +302,17 @@ def test_steps_made_again_from_records_begin_none() -> None:
     assert again.scored() == ()
     erase(again, 72, 72)
     assert again.scored() == ()  # it was corrected before, whoever kept no visit
+
+
+def test_of_many_visits_only_some_are_scored_at_once_and_none_is_forgotten() -> None:
+    ledger = Corrections(np.zeros((1024, 1024), np.int32))
+    ledger.visits.note_prediction(everything((1024, 1024)), 1)
+    for number in range(5):
+        first = 2 * SIDE * number + 20
+        ledger.labels[20:50, first : first + 30] = number + 1
+        ledger.stroke_ends()
+    assert len(ledger.visits.scored(2)) == 2
+    assert len(ledger.visits.scored(2)) == 4
+    everyone = ledger.visits.scored()
+    assert len(everyone) == 5
+    assert all(visit.known > 0 for visit in everyone)

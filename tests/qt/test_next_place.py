@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Labels
 
-    from napari_unet.engine.places import Place
+    from napari_unet.engine.choosing import Place
     from napari_unet.opened import OpenImage
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier

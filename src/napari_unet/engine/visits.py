@@ -116,10 +116,18 @@ class Visits:
 
     # -- what is known
 
-    def scored(self) -> tuple[Visit, ...]:
-        """Return all visits of places in which something is corrected, oldest first."""
-        self._score_changed(self._open)
+    def scored(self, most: int | None = None) -> tuple[Visit, ...]:
+        """Return all visits of places in which something is corrected, oldest first.
+
+        Parameters
+        ----------
+        most : of those that changed so many are scored anew, the newest; None: all
+        """
+        for each in self._open:
+            each.stale = each.stale or self._is_near_change(each)
         self._changed.clear()
+        stale = [each for each in self._open if each.stale]
+        self._score_changed(stale if most is None else stale[-most:])
         shown = [each.visit for each in self._open if each.visit.known]
         found = sorted((*self.closed, *shown), key=lambda visit: visit.made)
         return tuple(found[-MOST_VISITS:])
@@ -127,10 +135,13 @@ class Visits:
     def _score_changed(self, some: Iterable[_Open]) -> None:
         """Score visits anew in whose place, or near it, something changed."""
         for each in some:
-            wide = self._wide(each.visit.window)
-            if each.stale or any(overlap(wide, window) for window in self._changed):
+            if each.stale or self._is_near_change(each):
                 each.visit = self._score(each)
                 each.stale = False
+
+    def _is_near_change(self, its: _Open) -> bool:
+        wide = self._wide(its.visit.window)
+        return any(overlap(wide, window) for window in self._changed)
 
     def _score(self, its: _Open) -> Visit:
         """Score what was predicted by what stands there now."""

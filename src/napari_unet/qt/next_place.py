@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_unet.engine.blocks import Region
-    from napari_unet.engine.places import Place
+    from napari_unet.engine.choosing import Place
     from napari_unet.jobs import Job
     from napari_unet.opened import OpenImage
     from napari_unet.qt.parts import LayerChooser, Panel
