@@ -60,7 +60,7 @@ def supervised(examples: list[Example]) -> list[bool]:
 
 def test_of_two_kinds_the_unknown_one_is_learnt() -> None:
     examples = [light(7), dark(8), light(9)]
-    own = drain(own_kind(examples, knowing(), knowing(), memory(), CONFIG))
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     left, many = own.of(examples)
     assert many == 2
     assert supervised(left) == [False, True, False]
@@ -70,7 +70,7 @@ def test_of_two_kinds_the_unknown_one_is_learnt() -> None:
 @pytest.mark.parametrize("kinds", [[light, light], [dark, dark], [dark]])
 def test_of_one_kind_all_is_learnt(kinds) -> None:
     examples = [make(seed) for seed, make in enumerate(kinds, start=7)]
-    own = drain(own_kind(examples, knowing(), knowing(), memory(), CONFIG))
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     assert own.of(examples) == (examples, 0)
 
 
@@ -79,16 +79,16 @@ def test_an_odd_image_among_many_does_not_leave_the_others_out() -> None:
     corner[:130, :100] = True
     odd = replace(dark(8), supervised=corner)
     examples = [light(7), light(9), odd]
-    own = drain(own_kind(examples, knowing(), knowing(), memory(), CONFIG))
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     assert own.of(examples) == (examples, 0)
     right = replace(light(7), accepted=np.ones((SIZE, SIZE), bool))
-    own = drain(own_kind([right, odd], knowing(), knowing(), memory(), CONFIG))
+    own = own_kind([right, odd], knowing(), knowing(), memory(), CONFIG)
     assert own.of([right, odd])[1] == 1  # what is only accepted does not outweigh it
 
 
 def test_where_the_rest_is_all_held_out_nothing_is_left_out() -> None:
     examples = [light(7), replace(dark(8), held_out=np.ones((SIZE, SIZE), bool))]
-    own = drain(own_kind(examples, knowing(), knowing(), memory(), CONFIG))
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     assert own.gate is None
     assert own.of(examples) == (examples, 0)
 
@@ -102,7 +102,7 @@ def test_a_stack_is_of_one_kind_and_few_of_its_slices_are_looked_at() -> None:
         return Example(image, labels, ~nothing, "TYX", nothing)
 
     examples = [stack(one, 7), stack(other, 6)]
-    own = drain(own_kind(examples, knowing(), knowing(), memory(), CONFIG))
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     left, many = own.of(examples)
     assert many == 1
     assert supervised(left) == [False, True]
@@ -113,13 +113,13 @@ def test_a_stack_is_of_one_kind_and_few_of_its_slices_are_looked_at() -> None:
 def test_what_holds_no_correction_speaks_for_no_kind() -> None:
     nothing = replace(light(7), supervised=np.zeros((SIZE, SIZE), bool))
     examples = [nothing, dark(8)]
-    own = drain(own_kind(examples, knowing(), knowing(), memory(), CONFIG))
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     assert own.of(examples) == (examples, 0)
 
 
 def test_without_a_memory_the_images_themselves_tell_the_kinds_apart() -> None:
     examples = [light(7), dark(8), light(9)]
-    own = drain(own_kind(examples, knowing(), knowing(), None, CONFIG))
+    own = own_kind(examples, knowing(), knowing(), None, CONFIG)
     assert supervised(own.of(examples)[0]) == [False, True, False]
     result = drain(finetune_steps(knowing(), examples, CONFIG))
     assert result.model.elder is not None
@@ -137,7 +137,7 @@ def seen(example: Example) -> np.ndarray:
 def test_who_wants_nothing_remembered_has_all_learnt() -> None:
     examples = [light(7), dark(8)]
     forgetful = CONFIG.model_copy(update={"remember": 0.0})
-    own = drain(own_kind(examples, knowing(), knowing(), memory(), forgetful))
+    own = own_kind(examples, knowing(), knowing(), memory(), forgetful)
     assert own.of(examples) == (examples, 0)
 
 
@@ -171,7 +171,7 @@ def test_what_was_learnt_of_the_known_kind_before_stays() -> None:
 
 def test_what_joins_of_the_known_kind_is_left_out_too() -> None:
     examples = [light(7), dark(8)]
-    own = drain(own_kind(examples, knowing(), knowing(), memory(), CONFIG))
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     course = course_of(own.of(examples)[0], knowing(), CONFIG)
     teach = Teaching(knowing(), course, [], CONFIG, own)
     teach(knowing(), Learn([*examples, light(9), dark(10)]))

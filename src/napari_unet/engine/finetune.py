@@ -169,7 +169,7 @@ def finetune_steps(
     base = known.base or model
     memory = known.memory if config.remember > 0 else None
     knowing = base.turned_over(negative=False)  # as it takes the images it learnt from
-    own = yield from own_kind(examples, knowing, model, memory, config)
+    own = own_kind(examples, knowing, model, memory, config)
     learnt, left_out = own.of(examples)
     course = course_of(learnt, model, config)
     elder, recalled = yield from _remembering(own, examples, course, memory)

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_unet.engine.config import RecallDone
 from napari_unet.engine.kinds import crops, describe, gate_between
 from napari_unet.engine.lessons import around
 from napari_unet.engine.sampling import planes
 from napari_unet.engine.scoring import sight, trust
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -144,7 +143,7 @@ class OwnKind:
 def own_kind(
     examples: Sequence[Example], knowing: Model, model: Model, memory: Memory | None,
     config: FinetuneConfig,
-) -> Generator[RecallDone, Any, OwnKind]:  # fmt: skip
+) -> OwnKind:  # fmt: skip
     """Find out whether only a part of what is corrected is of the loaded model's kind.
 
     The rest must be a good part of all, and be told apart from images of that kind:
@@ -159,10 +158,6 @@ def own_kind(
     memory : images of its kind; None: there are none
     config : see FinetuneConfig
 
-    Yields
-    ------
-    RecallDone
-
     Raises
     ------
     ImageError, LabelsError
@@ -173,10 +168,7 @@ def own_kind(
     alike = knowing.spec.architecture == model.spec.architecture
     if config.remember <= 0 or not alike:
         return all_of_it  # nobody is kept beside
-    looks = []
-    for example in examples:
-        looks.append((example, all_of_it.look(example)))
-        yield RecallDone(len(looks), len(examples))
+    looks = [(example, all_of_it.look(example)) for example in examples]
     known = [(e, seen) for e, seen in looks if seen is not None and seen.known]
     unlike = [(e, seen) for e, seen in looks if seen is not None and seen.unknown]
     if not known or not unlike or (not memory and _contrast(known, unlike) < CONTRAST):
