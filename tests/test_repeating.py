@@ -17,11 +17,13 @@ from napari_unet.engine.drain import drain
 from napari_unet.engine.model import revised
 from napari_unet.errors import ProjectError
 from napari_unet.io.recipes import read_recipe, write_recipe
+from napari_unet.project.replaying import largest_difference
 from napari_unet.repeating import Larder, repeat_steps
 from napari_unet.session import Session
 from napari_unet.steps import View
 from recorded_sessions import SHORT, add, begin, correct, finetune, write_image
 from tiny import discs, noise, nuclei, tiny_model
+from two_kinds import CONFIG, dark, knowing, light
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,14 +50,41 @@ def larder_of(session: Session) -> Larder:
 def assert_repeats(result: FinetuneResult, larder: Larder) -> None:
     """Repeat a fine-tuning twice and compare every weight."""
     assert result.recipe is not None
-    wanted = result.model.network.state_dict()
     for _ in range(2):
         again = drain(repeat_steps(result.recipe, larder))
-        found = again.model.network.state_dict()
-        assert all(torch.equal(wanted[key], found[key]) for key in wanted)
+        assert largest_difference(again.model, result.model) == 0.0
         assert (again.steps, again.start, again.stopped, again.after) == (
             result.steps, result.start, result.stopped, result.after
         )  # fmt: skip
+
+
+def test_what_the_network_beside_it_learnt_is_learnt_again(tmp_path: Path) -> None:
+    session, _ = begin(tmp_path, knowing())
+    for seed in range(4):
+        example = (dark if seed > 1 else light)(seed)
+        image = example.image.astype(np.uint8)
+        opened = session.add_image(f"image {seed}", image, "YX")
+        opened.corrections.labels[:] = example.labels
+        opened.corrections.stroke_ends()
+        opened.corrections.accept((slice(None), slice(None)))
+    config = CONFIG.model_copy(update={"held_out": 0.5, "steps": 20})
+    result = finetune(session, config, live=False)
+    session.keep()
+    assert result.recipe is not None
+    account, elder = result.recipe.account, result.model.elder
+    assert elder is not None
+    assert result.steps == 30
+    assert account.elder not in ("", account.model.weights)
+    assert_repeats(result, larder_of(session))
+    later = finetune(session, config)
+    assert later.recipe is not None
+    assert later.recipe.account.model.elder == account.elder
+    assert_repeats(later, larder_of(session))
+    larder = larder_of(session)
+    with torch.no_grad():
+        next(larder.version(2).elder.network.parameters()).add_(1)
+    with pytest.raises(ProjectError, match="holds other weights"):
+        drain(repeat_steps(later.recipe, larder))
 
 
 def stop() -> Command:

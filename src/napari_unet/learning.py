@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet.engine.commands import Command, Learn
-from napari_unet.engine.config import AverageDone, RecallDone
+from napari_unet.engine.config import AverageDone, Preparing
 from napari_unet.engine.drain import drain
 from napari_unet.engine.holdout import role_masks
 from napari_unet.engine.pace import Clock, pixels_of
@@ -147,7 +147,7 @@ def finetune_on(
 
     Yields
     ------
-    RecallDone, StepDone, EpochDone, PreviewDone
+    KindDone, RecallDone, StepDone, EpochDone, PreviewDone
         ``MoreParts`` and ``Watch`` may be sent in, and ``Command.STOP``.
     """
     from napari_unet.engine.finetune import finetune_steps
@@ -173,7 +173,7 @@ def finetune_on(
             pace = clock.pace(pixels)
             recipe = recorder.recipe(result) if recorder else None
             return replace(result, pace=pace, recipe=recipe)
-        if isinstance(event, RecallDone):  # how many come depends on what is recalled
+        if isinstance(event, Preparing):  # how many come depends on what is recalled
             live.hear((yield event))
             answer = None
             continue

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.config import FinetuneConfig
     from napari_unet.engine.finetune import FinetuneResult, Knowledge
     from napari_unet.engine.model import Model
+    from napari_unet.engine.networks import AnyNetwork
     from napari_unet.engine.recipe import Descent
     from napari_unet.engine.sampling import Example
 
@@ -116,6 +117,7 @@ class Recorder:
             images=tuple(writer.images), begun=begun, joined=joined, stop=self.stop,
             start=result.start, steps=result.steps, random=self.random,
             machine=machine_of(result.model), weights=weights_of(result.model),
+            elder=elder_of(result.model),
         )  # fmt: skip
         return Recipe((*before, account), tuple(writer.blocks))
 
@@ -164,9 +166,30 @@ class _Writer:
 
 def weights_of(model: Model) -> str:
     """Return the SHA-256 of a model's weights."""
+    return _digest(model.network)
+
+
+def elder_of(model: Model) -> str:
+    """Return the SHA-256 of the weights of the network beside it; "": there is none."""
+    return "" if model.elder is None else _digest(model.elder.network)
+
+
+def holds(model: Model, weights: str, elder: str) -> bool:
+    """Tell whether a model holds the weights that were taken down.
+
+    Parameters
+    ----------
+    model : to compare
+    weights, elder : as from ``weights_of`` and ``elder_of``; of an elder "" is not
+        compared
+    """
+    return weights_of(model) == weights and elder in ("", elder_of(model))
+
+
+def _digest(network: AnyNetwork) -> str:
     from napari_unet.formats.native import digest
 
-    state = model.network.state_dict().items()
+    state = network.state_dict().items()
     return digest({key: value.detach().cpu() for key, value in state})
 
 
@@ -180,7 +203,7 @@ def beginning_of(model: Model, number: int) -> Beginning:
     """
     return Beginning(
         number=number, spec=model.spec, weights=weights_of(model),
-        channels_last=_channels_last(model),
+        channels_last=_channels_last(model), elder=elder_of(model),
     )  # fmt: skip
 
 

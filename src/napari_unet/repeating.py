@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_unet.engine.commands import Command, Learn
-from napari_unet.engine.config import AverageDone, RecallDone
+from napari_unet.engine.config import AverageDone, Preparing
 from napari_unet.errors import ProjectError
 from napari_unet.io.recipes import example_of
-from napari_unet.recording import weights_of
+from napari_unet.recording import holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +57,7 @@ def repeat_steps(recipe: Recipe, larder: Larder) -> FinetuneSteps:
 
     Yields
     ------
-    RecallDone, StepDone, EpochDone
+    KindDone, RecallDone, StepDone, EpochDone
 
     Returns
     -------
@@ -107,7 +107,7 @@ def _account_steps(
             except StopIteration as end:
                 result: FinetuneResult = end.value
                 return result
-            if isinstance(event, RecallDone):  # not counted when it was recorded
+            if isinstance(event, Preparing):  # not counted when it was recorded
                 answer = None
                 yield event
                 continue
@@ -152,7 +152,7 @@ def _beginning(noted: Beginning, larder: Larder, draft: Model | None) -> Model:
     if noted.number:
         model, name = larder.version(noted.number), f"version {noted.number}"
     same = model and noted.spec.architecture == model.spec.architecture
-    if model is None or not same or weights_of(model) != noted.weights:
+    if model is None or not same or not holds(model, noted.weights, noted.elder):
         raise ProjectError(f"{name} holds other weights than when it was learnt from")
     if not noted.channels_last:
         return replace(model, spec=noted.spec)

@@ -385,7 +385,7 @@ def test_what_comes_of_it_keeps_a_share_of_weights_that_were_some_good(
     start: Any, trusted: float, kept: bool, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("napari_unet.engine.teaching.trust", lambda *_: trusted)
-    monkeypatch.setattr("napari_unet.engine.finetune.OLD_SHARE", 1.0)
+    monkeypatch.setattr("napari_unet.engine.judged.OLD_SHARE", 1.0)
     model, config = tiny_model(), QUICK.model_copy(update={"start": start, "steps": 4})
     result = finetune(model, [Example(*nuclei(), axes="YX")], config=config)
     pairs = zip(

@@ -61,8 +61,8 @@ def supervised(examples: list[Example]) -> list[bool]:
 def test_of_two_kinds_the_unknown_one_is_learnt() -> None:
     examples = [light(7), dark(8), light(9)]
     own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
-    left, many = own.of(examples)
-    assert many == 2
+    left = own.of(examples)
+    assert own.left_out(examples) == 2
     assert supervised(left) == [False, True, False]
     assert left[1] is examples[1]
 
@@ -71,7 +71,7 @@ def test_of_two_kinds_the_unknown_one_is_learnt() -> None:
 def test_of_one_kind_all_is_learnt(kinds) -> None:
     examples = [make(seed) for seed, make in enumerate(kinds, start=7)]
     own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
-    assert own.of(examples) == (examples, 0)
+    assert own.of(examples) == examples
 
 
 def test_an_odd_image_among_many_does_not_leave_the_others_out() -> None:
@@ -80,17 +80,17 @@ def test_an_odd_image_among_many_does_not_leave_the_others_out() -> None:
     odd = replace(dark(8), supervised=corner)
     examples = [light(7), light(9), odd]
     own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
-    assert own.of(examples) == (examples, 0)
+    assert own.of(examples) == examples
     right = replace(light(7), accepted=np.ones((SIZE, SIZE), bool))
     own = own_kind([right, odd], knowing(), knowing(), memory(), CONFIG)
-    assert own.of([right, odd])[1] == 1  # what is only accepted does not outweigh it
+    assert own.left_out([right, odd]) == 1  # what is only accepted does not outweigh it
 
 
 def test_where_the_rest_is_all_held_out_nothing_is_left_out() -> None:
     examples = [light(7), replace(dark(8), held_out=np.ones((SIZE, SIZE), bool))]
     own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     assert own.gate is None
-    assert own.of(examples) == (examples, 0)
+    assert own.of(examples) == examples
 
 
 def test_a_stack_is_of_one_kind_and_few_of_its_slices_are_looked_at() -> None:
@@ -103,8 +103,8 @@ def test_a_stack_is_of_one_kind_and_few_of_its_slices_are_looked_at() -> None:
 
     examples = [stack(one, 7), stack(other, 6)]
     own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
-    left, many = own.of(examples)
-    assert many == 1
+    left = own.of(examples)
+    assert own.left_out(examples) == 1
     assert supervised(left) == [False, True]
     assert left[1] is examples[1]
     assert left[0].supervised.shape == examples[0].labels.shape
@@ -114,13 +114,13 @@ def test_what_holds_no_correction_speaks_for_no_kind() -> None:
     nothing = replace(light(7), supervised=np.zeros((SIZE, SIZE), bool))
     examples = [nothing, dark(8)]
     own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
-    assert own.of(examples) == (examples, 0)
+    assert own.of(examples) == examples
 
 
 def test_without_a_memory_the_images_themselves_tell_the_kinds_apart() -> None:
     examples = [light(7), dark(8), light(9)]
     own = own_kind(examples, knowing(), knowing(), None, CONFIG)
-    assert supervised(own.of(examples)[0]) == [False, True, False]
+    assert supervised(own.of(examples)) == [False, True, False]
     result = drain(finetune_steps(knowing(), examples, CONFIG))
     assert result.model.elder is not None
     assert result.model.fitting(seen(light(30))).network is knowing().network
@@ -138,7 +138,7 @@ def test_who_wants_nothing_remembered_has_all_learnt() -> None:
     examples = [light(7), dark(8)]
     forgetful = CONFIG.model_copy(update={"remember": 0.0})
     own = own_kind(examples, knowing(), knowing(), memory(), forgetful)
-    assert own.of(examples) == (examples, 0)
+    assert own.of(examples) == examples
 
 
 def test_the_summary_says_what_was_not_learnt() -> None:
@@ -148,7 +148,7 @@ def test_the_summary_says_what_was_not_learnt() -> None:
     result = drain(finetune_steps(base, examples, CONFIG, known))
     assert result.model.elder is not None
     assert result.model.elder.network is base.network
-    assert "you corrected one of them: nothing was learnt from there" in result.summary
+    assert "you corrected one of them: too little yet to learn from" in result.summary
     alone = drain(finetune_steps(base, [examples[1]], CONFIG, known))
     assert "you corrected" not in alone.summary
     assert alone.before == result.before
@@ -172,7 +172,7 @@ def test_what_was_learnt_of_the_known_kind_before_stays() -> None:
 def test_what_joins_of_the_known_kind_is_left_out_too() -> None:
     examples = [light(7), dark(8)]
     own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
-    course = course_of(own.of(examples)[0], knowing(), CONFIG)
-    teach = Teaching(knowing(), course, [], CONFIG, own)
+    course = course_of(own.of(examples), knowing(), CONFIG)
+    teach = Teaching(knowing(), course, [], CONFIG, own.of)
     teach(knowing(), Learn([*examples, light(9), dark(10)]))
     assert {plane.example for plane in teach.course.training} == {1, 3}

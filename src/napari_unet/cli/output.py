@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import numpy as np
 
-from napari_unet.engine.config import EpochDone, RecallDone, StepDone, TileDone
+from napari_unet.engine.config import EpochDone, Preparing, StepDone, TileDone
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 Result = TypeVar("Result")
-Event = TileDone | RecallDone | StepDone | EpochDone
-COUNTED = (TileDone, RecallDone)
+Event = TileDone | Preparing | StepDone | EpochDone
+COUNTED = (TileDone, Preparing)
 
 
 class Output:
@@ -68,7 +68,9 @@ class Output:
 def _check(event: EpochDone, losses: list[float]) -> str:
     loss = f"loss {np.mean(losses):.4f}, " if losses else ""
     best = ", best so far" if event.best else ""
-    return f"step {event.step} of {event.total}: {loss}score {event.score:.4f}{best}"
+    kind = f" (kind that {event.kind} knows)" if event.kind else ""
+    step = f"step {event.step} of {event.total}{kind}"
+    return f"{step}: {loss}score {event.score:.4f}{best}"
 
 
 @contextmanager

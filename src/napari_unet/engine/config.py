@@ -250,30 +250,46 @@ class PartDone(TileDone):
 
 
 @dataclass(frozen=True)
-class RecallDone:
-    """What the loaded model says of one of the images that it shall remember."""
+class Preparing:
+    """A part of what comes before a fine-tuning is done."""
 
     done: int
     total: int
 
 
+class KindDone(Preparing):
+    """The loaded model has looked of which kind a corrected image is."""
+
+
+class RecallDone(Preparing):
+    """What the loaded model says of one of the images that it shall remember."""
+
+
 @dataclass(frozen=True)
 class StepDone:
-    """One weight update is finished."""
+    """One weight update is finished.
+
+    Attributes
+    ----------
+    kind : name of the loaded model, where the network that stays with images of its
+        kind learns beside the new one; "" otherwise
+    """
 
     step: int
     total: int
     loss: float
+    kind: str = ""
 
 
 @dataclass(frozen=True)
 class EpochDone:
-    """A check on held-out data is finished."""
+    """A check on held-out data is finished; ``kind`` as for ``StepDone``."""
 
     step: int
     total: int
     score: float
     best: bool
+    kind: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,48 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_unet.engine.config import (
-    EpochDone,
-    FinetuneConfig,
-    StepDone,
-)
+from napari_unet.engine.config import EpochDone, FinetuneConfig, StepDone
 from napari_unet.engine.drain import drain
-from napari_unet.engine.kinds import describe, gate_between
+from napari_unet.engine.elders import (
+    elder_steps,
+    first_of_two,
+    remembering,
+    steps_of_elder,
+    with_elder,
+)
+from napari_unet.engine.judged import judged_steps
 from napari_unet.engine.lessons import course_of
 from napari_unet.engine.metrics import measures
-from napari_unet.engine.model import FROZEN, Elder, between
-from napari_unet.engine.own_kind import own_kind
+from napari_unet.engine.model import FROZEN
+from napari_unet.engine.own_kind import own_kind_steps
 from napari_unet.engine.spec import OBJECTS
-from napari_unet.engine.starts import STARTS, fit_from_best
+from napari_unet.engine.starts import STARTS
 from napari_unet.engine.teaching import Teaching
-from napari_unet.engine.verdict import (
-    Verdict,
-    judge,
-    kept_elsewhere,
-    remembered,
-    standing,
-)
+from napari_unet.engine.verdict import Verdict
 from napari_unet.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_unet.engine.commands import Learn
-    from napari_unet.engine.lessons import Course
+    from napari_unet.engine.judged import Judged
     from napari_unet.engine.metrics import Counts
-    from napari_unet.engine.model import Model
+    from napari_unet.engine.model import Elder, Model
     from napari_unet.engine.own_kind import OwnKind
     from napari_unet.engine.pace import Pace
     from napari_unet.engine.recipe import Recipe
-    from napari_unet.engine.sampling import Example, Plane
+    from napari_unet.engine.sampling import Example
     from napari_unet.engine.teaching import Memory
-
-OLD_SHARE = 0.3  # at most, of the weights that learning began from, in what comes of it
-SURE = 0.95  # of the images of the old kind: an elder that gets them is enough
 
 
 @dataclass(frozen=True)
@@ -151,9 +144,9 @@ def finetune_steps(
 
     Yields
     ------
-    RecallDone, StepDone, EpochDone, AverageDone
+    KindDone, RecallDone, StepDone, EpochDone, AverageDone
         ``Command.STOP`` may be sent in to end with the best, and ``Learn`` to go on
-        with more corrections from the next check on; neither after a RecallDone.
+        with more corrections from the next check on; neither while it prepares.
 
     Returns
     -------
@@ -168,71 +161,65 @@ def finetune_steps(
     known, unfit = fitting(known or Knowledge(), model)
     base = known.base or model
     memory = known.memory if config.remember > 0 else None
-    knowing = base.turned_over(negative=False)  # as it takes the images it learnt from
-    own = own_kind(examples, knowing, model, memory, config)
-    learnt, left_out = own.of(examples)
-    course = course_of(learnt, model, config)
-    elder, recalled = yield from _remembering(own, examples, course, memory)
-    before = standing(model, course, memory)
-    reference = before.memory if knowing is model else remembered(knowing, memory)
-    teach = Teaching(model, course, recalled, config, own)
-    starts = {"current": model, "base": base, "draft": known.draft or model}
-    start, fitted = yield from fit_from_best(starts, course, teach, config)
-    tuned = replace(_steadied(starts.get(start), fitted.model, teach), elder=elder)
-    after = standing(tuned, course, memory)
-    kept = None
-    if teach.course.only_background:  # also after corrections joined
-        kept = kept_elsewhere(model, tuned, teach.course.training)
-    verdict = judge(
-        before, after, model.spec, allowed=config.allowed_loss, honest=course.honest,
-        reference=reference, kept=kept,
-    )  # fmt: skip
-    remark = "; ".join(each for each in (fitted.remark, unfit) if each)
-    scored = before.checking, after.checking
-    said = in_words(*scored, model.spec.output, honest=course.honest, remark=remark)
-    return FinetuneResult(
-        tuned, fitted.history, measures(scored[0]), measures(scored[1]),
-        after.checking["true"], course.honest, remark,
-        with_verdict(said, verdict, start, config, elder, left_out), verdict, start,
-        fitted.steps, fitted.stopped, fitted.learnt,
-    )  # fmt: skip
+    # as it takes the images that it learnt from
+    knowing = base if base.elder else base.turned_over(negative=False)
+    own = yield from own_kind_steps(examples, knowing, model, memory, config)
+    mine = theirs = None
+    elder = model.elder
+    if own.teaches(examples):
+        course = course_of(own.of(examples), model, config)
+        elder, recalled = yield from remembering(own, examples, course, memory)
+        teach = Teaching(model, course, recalled, config, own.of)
+        starts = {"current": model, "base": base, "draft": known.draft or model}
+        steps = judged_steps(
+            starts, teach, config, knowing, memory, partial(replace, elder=elder)
+        )
+        later = steps_of_elder(own, elder, examples, config)
+        mine = yield from first_of_two(steps, elder, later)
+        examples = teach.joined or examples
+    if elder is not None and own.gate is not None:
+        theirs = yield from elder_steps(own, elder, examples, config, memory, mine)
+    return _result(own, elder, mine, theirs, (unfit, own.left_out(examples)), config)
 
 
-def _remembering(
-    own: OwnKind, examples: Sequence[Example], course: Course, memory: Memory | None
-) -> Generator[Any, Any, tuple[Elder | None, list[Plane]]]:
-    """Return who stays with images of the old kind, and what is learnt of them anew.
+def _result(
+    own: OwnKind, elder: Elder | None, mine: Judged | None, theirs: Judged | None,
+    said: tuple[str, int], config: FinetuneConfig,
+) -> FinetuneResult:  # fmt: skip
+    """Return what came of learning the unknown kind, the known one, or both.
+
+    What decides is the unknown kind, where there is one; the elder changes where it is
+    better.
 
     Parameters
     ----------
-    own : tells which corrections are left out, as they are of the old kind
-    examples : all corrections
-    course : what is to be learnt
-    memory : images of the old kind; None: there are none
+    own : tells the kinds apart
+    elder : who stays with images of the old kind; None: there are none
+    mine, theirs : what was learnt of the unknown kind, and by the elder; not both None
+    said : what else is to be said, and how many images of the elder's are corrected
+    config : see FinetuneConfig
     """
-    model = own.model
-    if memory is None:
-        found = elder_of(own, examples, [], course.training) if own.gate else None
-        return found or model.elder, []
-    old = memory.learnt(model.spec)
-    elder = elder_of(own, examples, old, course.training)
-    if elder is not None and is_sure(elder, old):
-        return elder, []
-    return elder, (yield from memory.steps(own.knowing, model.spec))
-
-
-def _steadied(begun: Model | None, tuned: Model, teach: Teaching) -> Model:
-    """Return a tuned model with a share of the weights that it began from.
-
-    Corrections are few and the worst that there were: between the old weights and the
-    new ones a network is better on other images than with either, where the old ones
-    were some good.
-    """
-    if begun is None:  # random weights
-        return tuned
-    known = begun is teach.teacher
-    trusted = teach.trusted if known else teach.trust_in(begun)
-    return between(begun, tuned, min(OLD_SHARE, trusted))
+    unfit, left_out = said
+    main = mine or theirs
+    if main is None:
+        raise ValueError("nothing was learnt")
+    tuned, lost = main.model, main.verdict.lost
+    if mine is None or (theirs is not None and theirs.verdict.better):
+        tuned = with_elder(mine.model if mine else own.model, elder, theirs)
+        lost = lost if theirs is main or theirs is None else lost + theirs.verdict.lost
+    parts = [each.fitted for each in (mine, theirs) if each is not None]
+    remark = "; ".join(each for each in (main.fitted.remark, unfit) if each)
+    scored = main.before.checking, main.after.checking
+    text = in_words(*scored, own.model.spec.output, honest=main.honest, remark=remark)
+    verdict = replace(main.verdict, lost=lost)
+    text = with_verdict(text, verdict, main.start, config)
+    return FinetuneResult(
+        tuned, tuple(event for each in parts for event in each.history),
+        measures(scored[0]), measures(scored[1]), scored[1]["true"], main.honest,
+        remark, text + who_stays(elder, mine, theirs, left_out), verdict, main.start,
+        sum(each.steps for each in parts), any(each.stopped for each in parts),
+        tuple(each for part in parts for each in part.learnt),
+    )  # fmt: skip
 
 
 def check_trainable(model: Model) -> None:
@@ -250,29 +237,6 @@ def check_trainable(model: Model) -> None:
             f"{model.spec.name} gives raw values, expected scores to learn: choose a "
             "sigmoid or softmax as its final activation in the Model panel."
         )
-
-
-def elder_of(
-    own: OwnKind, examples: Sequence[Example], old: Sequence[Plane],
-    learnt: Sequence[Plane],
-) -> Elder | None:  # fmt: skip
-    """Return who goes on with images of the loaded model's kind, if there is a gate.
-
-    Parameters
-    ----------
-    own : tells which corrections are left out, as they are of the old kind
-    examples : all corrections
-    old, learnt : images of its kind, and what is to be learnt, as the model sees them
-    """
-    base = own.knowing
-    if base.spec.architecture != own.model.spec.architecture:
-        return None  # one file could not hold both
-    gate = own.gate or gate_between(
-        base.spec.name, [p.image for p in old], [p.image for p in learnt]
-    )
-    if gate is None:
-        return None
-    return Elder(own.keeper(examples), gate, base.spec.normalization)
 
 
 def fitting(known: Knowledge, model: Model) -> tuple[Knowledge, str]:
@@ -300,32 +264,43 @@ def fitting(known: Knowledge, model: Model) -> tuple[Knowledge, str]:
     )
 
 
-def is_sure(elder: Elder, old: Sequence[Plane]) -> bool:
-    """Tell whether an elder gets nearly all images of its kind.
-
-    Then the new network need not know what the elder knows.
-    """
-    theirs = [elder.gate.is_old(describe(plane.image)) for plane in old]
-    return bool(np.mean(theirs) >= SURE)
-
-
 def with_verdict(
-    said: str, verdict: Verdict, start: str, config: FinetuneConfig,
-    elder: Elder | None, left_out: int,
-) -> str:  # fmt: skip
-    """Return what changed, what got worse, where learning started, who is kept."""
+    said: str, verdict: Verdict, start: str, config: FinetuneConfig
+) -> str:
+    """Return what changed, what got worse, where learning started."""
     lost = len(verdict.lost)
     if lost:
         objects = "accepted object" if lost == 1 else "accepted objects"
         said = f"{said}; {lost} {objects} got worse"
     if config.start == "auto" and start != "current":
         said = f"{said}; learning from {STARTS[start]} was better than from the current"
-    if elder is not None:
-        said = f"{said}; images of the kind that {elder.gate.name} knows stay with it"
-        if left_out:
-            these = "one of them" if left_out == 1 else f"{left_out} of them"
-            said = f"{said} (you corrected {these}: nothing was learnt from there)"
     return said
+
+
+def who_stays(
+    elder: Elder | None, mine: Judged | None, theirs: Judged | None, left_out: int
+) -> str:
+    """Return who goes on with images of the old kind, and what it learnt, or ""."""
+    if elder is None:
+        return ""
+    kind = f"images of the kind that {elder.gate.name} knows"
+    if mine is None:
+        return f"; this is of the network for {kind}"
+    said = f"; {kind} stay with it"
+    if not left_out:
+        return said
+    if theirs is not None and theirs.verdict.better:
+        output = theirs.model.spec.output
+        counts = theirs.before.checking, theirs.after.checking
+        learnt = in_words(*counts, output, honest=True, remark="")
+        return f"{said}, and it learnt too: {learnt}"
+    these = "one of them" if left_out == 1 else f"{left_out} of them"
+    why = "too little yet to learn from it and to score that"
+    if theirs is not None:
+        why = theirs.verdict.why
+    elif mine.fitted.stopped:
+        why = "nothing was learnt from there"
+    return f"{said} (you corrected {these}: {why})"
 
 
 def in_words(

@@ -45,6 +45,17 @@ class Elder:
     gate: Gate
     normalization: Normalization
 
+    def alone(self, spec: ModelSpec) -> Model:
+        """Return it as a model of its own.
+
+        Parameters
+        ----------
+        spec : of the model that it stands beside
+        """
+        told = {"normalization": self.normalization, "smallest": None}
+        # how small its objects are: unknown
+        return Model(self.network, spec.model_copy(update=told))
+
 
 @dataclass(frozen=True)
 class Model:
@@ -89,9 +100,7 @@ class Model:
         elder = self.elder
         if elder is None or not elder.gate.is_old(describe(image)):
             return replace(self, elder=None)
-        told = {"normalization": elder.normalization, "smallest": None}
-        spec = self.spec.model_copy(update=told)  # how small its objects are: unknown
-        return Model(elder.network, spec)
+        return elder.alone(self.spec)
 
     def turned_over(self, negative: bool) -> Model:
         """Return the model for images as they are, or for their negatives."""

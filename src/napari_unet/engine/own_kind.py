@@ -3,7 +3,7 @@
 A network that learns a new kind keeps the loaded one beside it, which goes on with
 images of its own kind (``kinds.py``). What is corrected in these would teach the new
 network what it is never asked, and how right the loaded one is there would speak for it
-where it knows nothing.
+where it knows nothing. It is the loaded one that learns from it (``elders.py``).
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_unet.engine.config import KindDone
+from napari_unet.engine.drain import drain
 from napari_unet.engine.kinds import crops, describe, gate_between
 from napari_unet.engine.lessons import around
 from napari_unet.engine.sampling import planes
 from napari_unet.engine.scoring import sight, trust
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
@@ -64,7 +66,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class OwnKind:
-    """Leaves out what is corrected in images that stay with the loaded network.
+    """Tells which network is to learn what is corrected in an image.
 
     Attributes
     ----------
@@ -72,29 +74,37 @@ class OwnKind:
     model : that is to learn
     margin : pixels around corrections that are looked at
     gate : tells the kinds apart; None: all images are of one
+    stays_by_gate : whether the gate alone does, as in a model that was loaded with it
     seen : how the loaded model is on images; grows
+    stays : whether images stay with the loaded network; grows
     """
 
     knowing: Model
     model: Model
     margin: int
     gate: Gate | None = None
+    stays_by_gate: bool = False
     seen: list[tuple[NDArray[Any], Seen]] = field(default_factory=list)
+    stays: list[tuple[NDArray[Any], bool]] = field(default_factory=list)
 
-    def of(self, examples: Sequence[Example]) -> tuple[list[Example], int]:
-        """Return examples with nothing supervised in those that are left out.
+    def of(self, examples: Sequence[Example]) -> list[Example]:
+        """Return examples with nothing supervised in what stays with the loaded one."""
+        return [_unsupervised(e) if self._stays(e) else e for e in examples]
 
-        Returns
-        -------
-        examples : as many, in the same order
-        left_out : how many were left out that were supervised before
+    def rest(self, examples: Sequence[Example]) -> list[Example]:
+        """Return examples with nothing supervised in what does not."""
+        return [e if self._stays(e) else _unsupervised(e) for e in examples]
+
+    def left_out(self, examples: Sequence[Example]) -> int:
+        """Return how many corrected images stay with the loaded network."""
+        return sum(map(self._stays, examples))
+
+    def teaches(self, examples: Sequence[Example]) -> bool:
+        """Tell whether there is something to learn in the other images.
+
+        Where all images are of one kind, they are to be learnt, whatever is in them.
         """
-        found, many = [], 0
-        for example in examples:
-            if self._stays(example):
-                example, many = _unsupervised(example), many + 1
-            found.append(example)
-        return found, many
+        return self.gate is None or any(map(_teaches, self.of(examples)))
 
     def keeper(self, examples: Sequence[Example]) -> AnyNetwork:
         """Return the network that goes on with images of the loaded model's kind.
@@ -131,24 +141,44 @@ class OwnKind:
         return found
 
     def _stays(self, example: Example) -> bool:
-        """Tell whether an image stays with the loaded network."""
-        seen = None if self.gate is None else self.look(example)
-        if self.gate is None or seen is None or seen.unknown:
+        """Tell whether an image stays with the loaded network; once told, it is so."""
+        if self.gate is None or not _supervised(example):
             return False
+        for image, stays in self.stays:
+            if image is example.image:
+                return stays
+        found = self._is_old(example, self.gate)
+        self.stays.append((example.image, found))
+        return found
+
+    def _is_old(self, example: Example, gate: Gate) -> bool:
+        if not self.stays_by_gate:
+            seen = self.look(example)
+            if seen is None or seen.unknown:
+                return False
         some = _some(example, self.model.spec)
         looks = [describe(plane.image) for plane in planes(some, self.model.spec)]
-        return bool(np.mean(self.gate.is_old(np.array(looks))) > MOST)
+        return bool(np.mean(gate.is_old(np.array(looks))) > MOST)
 
 
 def own_kind(
     examples: Sequence[Example], knowing: Model, model: Model, memory: Memory | None,
     config: FinetuneConfig,
 ) -> OwnKind:  # fmt: skip
+    """Find out at once what ``own_kind_steps`` finds out image by image."""
+    return drain(own_kind_steps(examples, knowing, model, memory, config))
+
+
+def own_kind_steps(
+    examples: Sequence[Example], knowing: Model, model: Model, memory: Memory | None,
+    config: FinetuneConfig,
+) -> Generator[KindDone, Any, OwnKind]:  # fmt: skip
     """Find out whether only a part of what is corrected is of the loaded model's kind.
 
-    The rest must be a good part of all, and be told apart from images of that kind:
-    from the memory's, without one from the corrected ones. Nothing is left out where
-    all the rest is held out: that alone teaches nothing.
+    A model that was loaded with an elder tells by its gate. Else the rest must be a
+    good part of all, and be told apart from images of that kind: from the memory's,
+    without one from the corrected ones. All are of one kind where all the rest is held
+    out: that alone teaches nothing.
 
     Parameters
     ----------
@@ -158,6 +188,10 @@ def own_kind(
     memory : images of its kind; None: there are none
     config : see FinetuneConfig
 
+    Yields
+    ------
+    KindDone
+
     Raises
     ------
     ImageError, LabelsError
@@ -165,12 +199,20 @@ def own_kind(
     """
     margin = config.crop
     all_of_it = OwnKind(knowing, model, margin)
+    if model.elder is not None and knowing.elder is not None:
+        return replace(all_of_it, gate=model.elder.gate, stays_by_gate=True)
     alike = knowing.spec.architecture == model.spec.architecture
-    if config.remember <= 0 or not alike:
-        return all_of_it  # nobody is kept beside
-    looks = [(example, all_of_it.look(example)) for example in examples]
-    known = [(e, seen) for e, seen in looks if seen is not None and seen.known]
-    unlike = [(e, seen) for e, seen in looks if seen is not None and seen.unknown]
+    corrected = [each for each in examples if _supervised(each)]
+    if config.remember <= 0 or not alike or len(corrected) < 2:
+        return all_of_it  # nobody is kept beside, or there is nothing to tell apart
+    known, unlike = [], []
+    for number, example in enumerate(corrected, start=1):
+        seen = all_of_it.look(example)
+        if seen is not None and seen.known:
+            known.append((example, seen))
+        elif seen is not None and seen.unknown:
+            unlike.append((example, seen))
+        yield KindDone(number, len(corrected))
     if not known or not unlike or (not memory and _contrast(known, unlike) < CONTRAST):
         return all_of_it
     gate = gate_between(
@@ -180,9 +222,10 @@ def own_kind(
         _images(unlike, model.spec, margin),
     )  # fmt: skip
     part = replace(all_of_it, gate=gate)
-    rest, left_out = part.of(examples)
+    rest = part.of(examples)
     much = sum(map(_edited, rest)) >= LEAST * sum(map(_edited, examples))
-    return part if left_out and much and any(map(_teaches, rest)) else all_of_it
+    divided = part.left_out(examples) and much and part.teaches(examples)
+    return part if divided else all_of_it
 
 
 def _contrast(known: Sequence[Looked], unlike: Sequence[Looked]) -> float:
@@ -218,6 +261,10 @@ def _some(example: Example, spec: ModelSpec) -> Example:
     chosen[tuple(there[evenly].T)] = True
     kept = example.supervised & chosen[(..., *(np.newaxis,) * dims)]
     return replace(example, supervised=kept)
+
+
+def _supervised(example: Example) -> bool:
+    return example.supervised is None or bool(example.supervised.any())
 
 
 def _teaches(example: Example) -> bool:

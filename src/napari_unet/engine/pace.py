@@ -26,11 +26,14 @@ class Pace:
     prepare : seconds until the first step, and after the last
     pixel : seconds of training for each pixel of a crop
     check : seconds of a check on held-out corrections
+    beside : for each step, those that the network made that stays with images of the
+        loaded model's kind
     """
 
     prepare: float = PREPARING
     pixel: float = 0.0
     check: float = 0.0
+    beside: float = 0.0
 
 
 def pace_of_prediction(seconds: float, pixels: int) -> Pace:
@@ -59,8 +62,10 @@ def foretold(pace: Pace, config: FinetuneConfig, pixels: float, trials: int) -> 
     pixels : of one step, see ``pixels_of``
     trials : how many starts are tried first; 1: none
     """
-    steps = config.steps * (1 + (TRIAL * trials if trials > 1 else 0))
-    checks = config.steps / config.evaluate_every + 1 + (trials if trials > 1 else 0)
+    longer = 1 + pace.beside
+    steps = config.steps * (longer + (TRIAL * trials if trials > 1 else 0))
+    checks = longer * config.steps / config.evaluate_every + 1
+    checks += (trials if trials > 1 else 0) + (1 if pace.beside else 0)
     return pace.prepare + steps * pixels * pace.pixel + checks * pace.check
 
 
@@ -78,6 +83,7 @@ class Clock:
     _first: float = 0.0
     _steps: list[float] = field(default_factory=list)
     _checks: list[float] = field(default_factory=list)
+    _beside: int = 0
 
     def hear(self, event: object) -> None:
         """Take note of an event as it comes."""
@@ -86,6 +92,7 @@ class Clock:
             self._first = now - self.began
         elif isinstance(event, StepDone):
             self._steps.append(now - self._last)
+            self._beside += bool(event.kind)
         elif isinstance(event, EpochDone):
             self._checks.append(now - self._last)
         self._last = now
@@ -105,4 +112,6 @@ class Clock:
             return None
         checks = median(self._checks) if self._checks else 0.0
         ending = time.monotonic() - self._last
-        return Pace(self._first + ending, median(self._steps) / pixels, checks)
+        beside = self._beside / max(len(self._steps) - self._beside, 1)
+        step = median(self._steps) / pixels
+        return Pace(self._first + ending, step, checks, beside)

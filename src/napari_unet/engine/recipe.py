@@ -52,12 +52,15 @@ class Beginning(Frozen):
     spec : what was known of the model at that moment
     weights : their SHA-256
     channels_last : how they lay in memory, on which rounding depends
+    elder : SHA-256 of the weights of the network beside them; "": there is none, or
+        nobody took it down
     """
 
     number: Count
     spec: ModelSpec
     weights: str
     channels_last: bool
+    elder: str = ""
 
 
 class TaughtImage(Frozen):
@@ -127,7 +130,7 @@ class Account(Frozen):
     steps : that were made
     random : state of torch's random numbers, in base64; "": nothing asks for it
     machine : that computed
-    weights : SHA-256 of those that came out
+    weights, elder : SHA-256 of those that came out; see Beginning
     """
 
     config: FinetuneConfig
@@ -144,6 +147,7 @@ class Account(Frozen):
     random: str = Field("", max_length=2**20)
     machine: Machine
     weights: str
+    elder: str = ""
 
     @model_validator(mode="after")
     def _images_are_there(self) -> Account:

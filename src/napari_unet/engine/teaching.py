@@ -15,7 +15,7 @@ from napari_unet.engine.sampling import all_planes
 from napari_unet.engine.scoring import plane_labels, plane_scores, sight, trust
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from numpy.typing import NDArray
 
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from napari_unet.engine.config import FinetuneConfig
     from napari_unet.engine.lessons import Course
     from napari_unet.engine.model import Model
-    from napari_unet.engine.own_kind import OwnKind
     from napari_unet.engine.sampling import Example, Plane
     from napari_unet.engine.spec import ModelSpec
+
+    Select = Callable[[Sequence[Example]], Sequence[Example]]
 
 LARGEST = 2**22  # pixels in all whose errors are looked at again after each check
 VIEWS = 2  # ways of seeing the same images that are kept
@@ -34,14 +35,28 @@ SIZE = 15  # pixels over which an error makes its surroundings hard
 
 
 class Teaching:
-    """Gives lessons: corrections, the teacher elsewhere, hard places more often."""
+    """Gives lessons: corrections, the teacher elsewhere, hard places more often.
+
+    Parameters
+    ----------
+    model : in use, the teacher
+    course : what is to be learnt
+    memory : what is to be remembered; may be empty
+    config : see FinetuneConfig
+    part : returns what is to be learnt of all that is corrected; None: all of it
+
+    Attributes
+    ----------
+    joined : all that is corrected, as it was sent in last; None: nothing was
+    """
 
     def __init__(
         self, model: Model, course: Course, memory: Sequence[Plane],
-        config: FinetuneConfig, own: OwnKind | None = None,
+        config: FinetuneConfig, part: Select | None = None,
     ) -> None:  # fmt: skip
         self.teacher = model
-        self.own = own
+        self.part = part
+        self.joined: Sequence[Example] | None = None
         self.memory = memory
         self.config = config
         self.planes = self._prepared(course)
@@ -69,7 +84,9 @@ class Teaching:
     def __call__(self, model: Model, more: Learn | None = None) -> Lesson:
         """Return what a model is to learn next."""
         if more is not None:
-            examples = self.own.of(more.examples)[0] if self.own else more.examples
+            self.joined = examples = more.examples
+            if self.part is not None:
+                examples = self.part(examples)
             course = course_of(examples, model, self.config)
             self.planes = self._prepared(course)
         hard = with_hard_places(self.planes, model)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from napari_unet.engine.model import Model
     from napari_unet.engine.recipe import Account, Machine, TaughtImage
@@ -129,7 +130,7 @@ class Replay:
             return Replayed(number, False, None, 0, seconds, device, 0, why)
 
     def _steps(self, number: int, began: float) -> Generator[Any, Any, Replayed]:
-        from napari_unet.recording import machine_of, weights_of
+        from napari_unet.recording import holds, machine_of
         from napari_unet.repeating import repeat_steps
 
         entry = self._versions[number]
@@ -141,7 +142,7 @@ class Replay:
         result = yield from repeat_steps(recipe, self._larder(device))
         seconds = time.perf_counter() - began
         stored = self._version(number, device)
-        recorded = weights_of(result.model) == account.weights
+        recorded = holds(result.model, account.weights, account.elder)
         largest = largest_difference(result.model, stored)
         now = machine_of(result.model)
         threads = account.machine.threads  # it was made to use as many
@@ -237,11 +238,12 @@ def _pixels(folder: Path, entry: ImageEntry) -> NDArray[Any]:
 def largest_difference(one: Model, other: Model) -> float:
     """Return by how much two weights of one name differ at most; not below 0.
 
-    Where a weight is no number, or there are others, that is infinite.
+    Where a weight is no number, or there are others, that is infinite. The network that
+    stays with images of the loaded model's kind is compared, too.
     """
     import torch
 
-    old, new = other.network.state_dict(), one.network.state_dict()
+    old, new = (_all_weights(each) for each in (other, one))
     if {k: v.shape for k, v in old.items()} != {k: v.shape for k, v in new.items()}:
         return float("inf")
     largest = 0.0
@@ -251,6 +253,12 @@ def largest_difference(one: Model, other: Model) -> float:
             apart = float((value.double() - there.double()).abs().max())
             largest = max(largest, apart if apart > 0 else float("inf"))
     return largest
+
+
+def _all_weights(model: Model) -> dict[str, Tensor]:
+    beside = {} if model.elder is None else model.elder.network.state_dict()
+    named = {f"elder.{key}": value for key, value in beside.items()}
+    return {**model.network.state_dict(), **named}
 
 
 def _why(then: Machine, now: Machine, *, recorded: bool) -> str:

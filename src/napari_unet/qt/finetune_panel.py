@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QLabel, QProgressBar
 
-from napari_unet.engine.config import EpochDone, FinetuneConfig, RecallDone, StepDone
+from napari_unet.engine.config import EpochDone, FinetuneConfig, Preparing, StepDone
 from napari_unet.learning import PreviewDone
 from napari_unet.qt.finetune_live import LiveTraining
-from napari_unet.qt.finetune_words import plan_in_words, result_in_words, roughly
+from napari_unet.qt.finetune_words import (
+    plan_in_words,
+    preparing_in_words,
+    result_in_words,
+    roughly,
+    step_in_words,
+)
 from napari_unet.qt.flying import show_place
 from napari_unet.qt.forms import ConfigForm
 from napari_unet.qt.parts import Panel, enable, folded
@@ -231,12 +237,9 @@ class FinetunePanel(Panel):
         elif isinstance(event, StepDone):
             self.plot.add(event)
             self._show_step(event)
-        elif isinstance(event, RecallDone):
+        elif isinstance(event, Preparing):
             self._show_bar(event.done, event.total)
-            self.summary.setText(
-                "Preparing: recalling what the model was trained on, image "
-                f"{event.done} of {event.total}"
-            )
+            self.summary.setText(preparing_in_words(event))
 
     def _show_bar(self, done: int, total: int) -> None:
         self.bar.setRange(0, total)
@@ -250,9 +253,7 @@ class FinetunePanel(Panel):
         if self._first is None:
             self._first = event.step, now
         step, began = self._first
-        text = f"Step {event.step} of {event.total}"
-        if self.live.joined:
-            text = f"{text}, with your new corrections"
+        text = step_in_words(event, joined=bool(self.live.joined))
         if event.step - step >= STEADY:
             left = (now - began) / (event.step - step) * (event.total - event.step)
             text = f"{text}, {roughly(left)} left"

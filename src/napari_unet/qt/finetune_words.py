@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_unet.engine.config import KindDone
 from napari_unet.qt.parts import duration
 
 if TYPE_CHECKING:
+    from napari_unet.engine.config import Preparing, StepDone
     from napari_unet.engine.finetune import FinetuneResult
     from napari_unet.session_finetune import Plan
 
@@ -41,6 +43,28 @@ def plan_in_words(plan: Plan, device: str, needed: str) -> str:
     if not plan.objects:
         text = f"{text} {ONLY_BACKGROUND}"
     return text if plan.sites.held_out or not needed else f"{text} {needed}"
+
+
+def preparing_in_words(event: Preparing) -> str:
+    """Say what is done before the first step, and how far that is."""
+    what = "recalling what the model was trained on"
+    if isinstance(event, KindDone):
+        what = "looking at which images are of the kind that the model knows"
+    return f"Preparing: {what}, image {event.done} of {event.total}"
+
+
+def step_in_words(event: StepDone, *, joined: bool) -> str:
+    """Say how far a fine-tuning is.
+
+    Parameters
+    ----------
+    event : of the last step
+    joined : whether corrections that were made meanwhile are learnt from
+    """
+    text = f"Step {event.step} of {event.total}"
+    if event.kind:
+        return f"{text}, on images of the kind that {event.kind} knows"
+    return f"{text}, with your new corrections" if joined else text
 
 
 def pixels_in_words(pixels: int) -> str:

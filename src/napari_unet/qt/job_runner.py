@@ -23,7 +23,7 @@ from napari_unet.engine.config import (
     LookDone,
     PartDone,
     PlaneDone,
-    RecallDone,
+    Preparing,
     StepDone,
     TileDone,
 )
@@ -49,7 +49,7 @@ COUNTED = (
     BytesDone,
     LookDone,
     PlaneDone,
-    RecallDone,
+    Preparing,
 )  # for the bar
 # napari imports the first two for its first Labels layer, the first split the others:
 # that would stop the window for 0.5 s
@@ -355,7 +355,7 @@ class JobRunner(QObject):
 
 
 def fraction_of(
-    event: TileDone | StepDone | BytesDone | LookDone | PlaneDone | RecallDone,
+    event: TileDone | StepDone | BytesDone | LookDone | PlaneDone | Preparing,
 ) -> tuple[int, int]:
     """Return how many steps (or bytes) are done, and of how many."""
     done = event.step if isinstance(event, StepDone) else event.done

@@ -6,19 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyqtgraph as pg
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, Qt
 
 from napari_unet.engine.config import StepDone
 from napari_unet.qt.previews import COLORS
 
 if TYPE_CHECKING:
-    from qtpy.QtGui import QPalette
+    from qtpy.QtGui import QColor, QPalette
 
     from napari_unet.engine.config import EpochDone
 
 SMOOTH = 10  # steps averaged for the line
 HEIGHT = 150  # pixels
-TIP = "Line: loss, lower is better. Points: held-out score, 0 to 1."
+TIP = (
+    "Line: loss, lower is better. Points: held-out score, 0 to 1. Dotted line and "
+    "squares: of the network that stays with images of the kind that the loaded model "
+    "knows."
+)
 LEGEND = "line: loss, points: held-out score"
 
 
@@ -69,28 +73,49 @@ class CurvePlot(ThemedPlot):
     def __init__(self) -> None:
         super().__init__("unet.finetune.plot", TIP)
         self.setFixedHeight(HEIGHT)
-        self._losses: list[tuple[int, float]] = []
-        self._scores: list[tuple[int, float]] = []
-        self._line = self.plot()
-        self._points = self.plot(pen=None, symbol="o", symbolSize=7)
+        self._learning = _Curve(self, "o", Qt.PenStyle.SolidLine)
+        self._staying = _Curve(self, "s", Qt.PenStyle.DotLine)
         self._made = True
 
     def use_palette(self, palette: QPalette) -> None:
-        """Draw axes, line and points in the theme's colours."""
+        """Draw axes, lines and points in the theme's colours."""
         super().use_palette(palette)
         text = palette.windowText().color()
         self.setTitle(LEGEND, size="9pt", color=text)
-        self._line.setPen(pg.mkPen(text, width=1))
-        self._points.setSymbolBrush(COLORS["blue"])
-        self._points.setSymbolPen(text)
+        for curve in (self._learning, self._staying):
+            curve.use(text)
 
     def clear_curve(self) -> None:
         """Start a new curve."""
-        self._losses, self._scores = [], []
-        self._draw()
+        for curve in (self._learning, self._staying):
+            curve.clear()
 
     def add(self, event: StepDone | EpochDone) -> None:
         """Add what a step reported."""
+        curve = self._staying if event.kind else self._learning
+        curve.add(event)
+
+
+class _Curve:
+    """Loss and held-out score of one network."""
+
+    def __init__(self, plot: CurvePlot, symbol: str, style: Qt.PenStyle) -> None:
+        self._style = style
+        self._line = plot.plot()
+        self._points = plot.plot(pen=None, symbol=symbol, symbolSize=7)
+        self.clear()
+
+    def use(self, color: QColor) -> None:
+        self._line.setPen(pg.mkPen(color, width=1, style=self._style))
+        self._points.setSymbolBrush(COLORS["blue"])
+        self._points.setSymbolPen(color)
+
+    def clear(self) -> None:
+        self._losses: list[tuple[int, float]] = []
+        self._scores: list[tuple[int, float]] = []
+        self._draw()
+
+    def add(self, event: StepDone | EpochDone) -> None:
         if isinstance(event, StepDone):
             self._losses.append((event.step, event.loss))
         else:
