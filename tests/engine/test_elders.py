@@ -108,6 +108,15 @@ def test_where_nothing_could_score_it_the_elder_does_not_learn() -> None:
     assert "too little yet to learn from it and to score that" in result.summary
 
 
+def test_where_nothing_could_score_the_new_kind_it_is_said_of_that_kind() -> None:
+    example = dark(8)
+    examples = [light(7), replace(example, held_out=np.zeros((SIZE, SIZE), bool))]
+    quick = CONFIG.model_copy(update={"steps": 4})
+    result = drain(finetune_steps(knowing(), examples, quick, Knowledge(knowing())))
+    assert result.verdict.why.startswith("nothing of the kind that it learnt is held")
+    assert not result.verdict.better
+
+
 def test_of_which_kind_images_are_is_told_one_by_one() -> None:
     steps = finetune_steps(knowing(), both(), CONFIG, Knowledge(knowing()))
     assert [next(steps), next(steps)] == [KindDone(1, 2), KindDone(2, 2)]
@@ -177,6 +186,14 @@ def test_of_a_loaded_pair_that_network_learns_which_predicts_the_image() -> None
     assert result.steps == CONFIG.steps
     result = drain(finetune_steps(pair, both(), CONFIG, known))
     assert result.steps == 60
+
+
+def test_an_elder_of_an_earlier_run_learns_alone_too() -> None:
+    pair = learnt().model
+    for again in ([light(7)], [light(7), light(9)]):
+        result = drain(finetune_steps(pair, again, CONFIG, Knowledge(knowing())))
+        assert result.model.network is pair.network
+        assert result.steps == CONFIG.steps
 
 
 def test_corrections_join_the_learning_of_an_elder_alone() -> None:

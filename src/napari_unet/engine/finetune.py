@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     from napari_unet.engine.sampling import Example
     from napari_unet.engine.teaching import Memory
 
+NOTHING_OF_IT = (
+    "nothing of the kind that it learnt is held out, so nothing is proved (correct "
+    "more places in such images)"
+)
+
 
 @dataclass(frozen=True)
 class FinetuneResult:
@@ -212,6 +217,8 @@ def _result(
     scored = main.before.checking, main.after.checking
     text = in_words(*scored, own.model.spec.output, honest=main.honest, remark=remark)
     verdict = replace(main.verdict, lost=lost)
+    if own.gate is not None and not main.honest:
+        verdict = replace(verdict, why=NOTHING_OF_IT)
     text = with_verdict(text, verdict, main.start, config)
     return FinetuneResult(
         tuned, tuple(event for each in parts for event in each.history),

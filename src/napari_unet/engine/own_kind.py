@@ -74,7 +74,7 @@ class OwnKind:
     model : that is to learn
     margin : pixels around corrections that are looked at
     gate : tells the kinds apart; None: all images are of one
-    stays_by_gate : whether the gate alone does, as in a model that was loaded with it
+    stays_by_gate : whether the gate alone does, that of an elder that is there
     seen : how the loaded model is on images; grows
     stays : whether images stay with the loaded network; grows
     """
@@ -175,10 +175,10 @@ def own_kind_steps(
 ) -> Generator[KindDone, Any, OwnKind]:  # fmt: skip
     """Find out whether only a part of what is corrected is of the loaded model's kind.
 
-    A model that was loaded with an elder tells by its gate. Else the rest must be a
-    good part of all, and be told apart from images of that kind: from the memory's,
-    without one from the corrected ones. All are of one kind where all the rest is held
-    out: that alone teaches nothing.
+    The rest must be a good part of all, and be told apart from images of that kind:
+    from the memory's, without one from the corrected ones. All are of one kind where
+    all the rest is held out: that alone teaches nothing. An elder that stays all the
+    same, or that the model was loaded with, has its images told by its gate.
 
     Parameters
     ----------
@@ -199,8 +199,10 @@ def own_kind_steps(
     """
     margin = config.crop
     all_of_it = OwnKind(knowing, model, margin)
-    if model.elder is not None and knowing.elder is not None:
-        return replace(all_of_it, gate=model.elder.gate, stays_by_gate=True)
+    if model.elder is not None and not memory:  # it stays, whatever is found out here
+        all_of_it = replace(all_of_it, gate=model.elder.gate, stays_by_gate=True)
+    if knowing.elder is not None:
+        return all_of_it
     alike = knowing.spec.architecture == model.spec.architecture
     corrected = [each for each in examples if _supervised(each)]
     if config.remember <= 0 or not alike or len(corrected) < 2:
@@ -221,7 +223,7 @@ def own_kind_steps(
         else [c for i in _images(known, model.spec, margin) for c in crops(i)],
         _images(unlike, model.spec, margin),
     )  # fmt: skip
-    part = replace(all_of_it, gate=gate)
+    part = replace(all_of_it, gate=gate, stays_by_gate=False, stays=[])
     rest = part.of(examples)
     much = sum(map(_edited, rest)) >= LEAST * sum(map(_edited, examples))
     divided = part.left_out(examples) and much and part.teaches(examples)
