@@ -11,13 +11,25 @@ from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QCheckBox, QLabel
 
 import napari_unet.learning as learning_module
-from napari_unet.engine.config import FinetuneConfig
+from napari_unet.engine.config import (
+    EpochDone,
+    FinetuneConfig,
+    KindDone,
+    RecallDone,
+    StepDone,
+)
 from napari_unet.engine.holdout import Sites
 from napari_unet.engine.verdict import LostObject, Verdict
 from napari_unet.formats import save_model
 from napari_unet.qt import finetune_live, finetune_panel, previews
 from napari_unet.qt.finetune_panel import FinetunePanel, window_around
-from napari_unet.qt.finetune_words import pixels_in_words, plan_in_words, roughly
+from napari_unet.qt.finetune_words import (
+    pixels_in_words,
+    plan_in_words,
+    preparing_in_words,
+    roughly,
+    step_in_words,
+)
 from napari_unet.qt.layers import camera_of
 from napari_unet.session_finetune import Plan
 from napari_unet.steps import DRAFT
@@ -460,6 +472,33 @@ def test_closing_in_the_middle_keeps_every_edit(ready, projects) -> None:
 
 
 # -- how it looks
+
+
+def test_the_network_that_stays_has_a_curve_of_its_own(ready) -> None:
+    plot = panel_of(ready[0]).plot
+    plot.clear_curve()
+    for step in (1, 2, 3):
+        plot.add(StepDone(step, 3, 1.0 / step, "nuclei-2d" if step > 2 else ""))
+    plot.add(EpochDone(2, 3, 0.5, True))
+    plot.add(EpochDone(3, 3, 0.7, True, "nuclei-2d"))
+    drawn = [
+        [item.getData()[0].tolist() for item in (curve._line, curve._points)]
+        for curve in (plot._learning, plot._staying)
+    ]
+    assert drawn == [[[1, 2], [2]], [[3], [3]]]
+    plot.clear_curve()
+    assert plot._staying._line.getData()[0] is None
+
+
+def test_what_goes_on_is_said_of_the_network_that_learns() -> None:
+    its = step_in_words(StepDone(7, 9, 0.5, "nuclei-2d"), joined=True)
+    assert its == "Step 7 of 9, on images of the kind that nuclei-2d knows"
+    own = step_in_words(StepDone(7, 9, 0.5), joined=True)
+    assert own == "Step 7 of 9, with your new corrections"
+    assert "of the kind that the model knows, image 2 of 5" in preparing_in_words(
+        KindDone(2, 5)
+    )
+    assert "recalling" in preparing_in_words(RecallDone(2, 5))
 
 
 def test_the_plot_is_drawn_in_the_colours_of_the_theme(ready) -> None:
