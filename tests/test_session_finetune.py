@@ -189,6 +189,18 @@ def test_what_is_remembered_is_told_image_by_image_and_kept_when_broken_off() ->
     assert told == [RecallDone(3, 4), RecallDone(4, 4)]
 
 
+def test_what_the_last_fine_tuning_told_apart_is_known_afterwards() -> None:
+    session = session_of(3)
+    accepted(session)
+    job = session.finetune_job(QUICK)
+    job.accept(replace(drain(job.steps), staying=(0, 2)))
+    first, second, third = session.images
+    assert session.kinds == ((first, third), (second,))
+    job = session.finetune_job(QUICK)
+    job.accept(drain(job.steps))
+    assert session.kinds == ()
+
+
 def test_lost_objects_are_those_of_the_images_that_it_began_with() -> None:
     session = session_of(3)
     late, *early = session.images

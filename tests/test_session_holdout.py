@@ -74,6 +74,22 @@ def test_a_place_gets_its_role_when_it_is_kept_first() -> None:
     assert told == [Sites(1), Sites(2), Sites(2, 1)]
 
 
+def test_kinds_that_were_told_apart_take_turns_of_their_own() -> None:
+    session, (known, other, new) = session_of(SIDE, SIDE, SIDE)
+    correct_three(session, known)
+    paint(other, square(5, 5), 1)
+    paint(other, square(5, 200), 2)
+    keep(session)
+    assert other.roles.sites == Sites(2)
+    session.kinds = ((known,), (other,))
+    paint(other, square(5, 380), 3)
+    paint(new, square(5, 5), 1)  # of this, the kind is not known
+    keep(session)
+    assert role(other, 5, 380) == HELD_OUT  # else the eighth of all would have been
+    assert (other.roles.sites, new.roles.sites) == (Sites(2, 1), Sites(1))
+    assert known.roles.sites == Sites(2, 1)
+
+
 def test_a_place_that_changes_again_keeps_its_role() -> None:
     session, (opened,) = session_of(SIDE)
     correct_three(session, opened)

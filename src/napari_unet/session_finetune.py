@@ -17,6 +17,8 @@ from napari_unet.learning import MoreParts, Part, Watch, finetune_on, memory_of
 from napari_unet.session_holdout import HoldoutSession
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_unet.engine.config import FinetuneConfig
     from napari_unet.engine.finetune import FinetuneResult, Knowledge
     from napari_unet.engine.pace import Pace
@@ -236,6 +238,7 @@ class FinetuneSession(HoldoutSession):
         """
         self._state.ends(result, begun.base, begun.strokes)
         self._judged = begun.taught
+        self.kinds = _kinds(begun.taught, result.staying)
         if result.pace is not None:
             self._pace, self._paced = result.pace, result.model.spec.architecture
         if result.verdict.better and begun.base == self._state.current:
@@ -254,3 +257,13 @@ class FinetuneSession(HoldoutSession):
             for lost in result.verdict.lost
             if lost.example in there
         ]
+
+
+def _kinds(
+    images: Sequence[OpenImage], staying: Sequence[int]
+) -> tuple[tuple[OpenImage, ...], ...]:
+    """Return images by the network that learns from them; (): one learns from all."""
+    if not staying:
+        return ()
+    stay = tuple(each for n, each in enumerate(images) if n in staying)
+    return stay, tuple(each for each in images if each not in stay)

@@ -13,7 +13,7 @@ from napari_unet.errors import ImageError
 from napari_unet.session_project import ProjectSession
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from napari_unet.engine.model import Model
     from napari_unet.engine.zoom import Zoom
@@ -28,6 +28,8 @@ class HoldoutSession(ProjectSession):
     ----------
     held_out_share : of the corrected places to hold out, 0 to 0.5; concerns new ones
         only
+    kinds : images that the last fine-tuning told apart, which different networks learn
+        from: of each kind, something is to be held out
     """
 
     roles_changed = Signal()
@@ -35,6 +37,7 @@ class HoldoutSession(ProjectSession):
     def __init__(self) -> None:
         super().__init__()
         self.held_out_share = SHARE
+        self.kinds: tuple[tuple[OpenImage, ...], ...] = ()
 
     def assign_roles(self) -> None:
         """Give roles to what is newly corrected, in all images of the model's kind.
@@ -46,15 +49,28 @@ class HoldoutSession(ProjectSession):
         fresh = self._fresh()
         if not fresh:
             return
-        given = give_roles(
-            list(fresh.values()),
-            self.reach(),
-            share=self.held_out_share,
-            sites=self.sites(),
-        )
-        for opened, roles in zip(fresh, given, strict=True):
-            opened.roles = roles
+        reach, share = self.reach(), self.held_out_share
+        for together, sites in self._taking_turns(list(fresh)):
+            some = [fresh[opened] for opened in together]
+            given = give_roles(some, reach, share=share, sites=sites)
+            for opened, roles in zip(together, given, strict=True):
+                opened.roles = roles
         self.roles_changed.emit()
+
+    def _taking_turns(
+        self, fresh: Sequence[OpenImage]
+    ) -> list[tuple[list[OpenImage], Sites]]:
+        """Return images whose places take turns at being held out, and those there are.
+
+        Of which kind an image is that nobody learnt from yet is not known.
+        """
+        found = [
+            ([each for each in fresh if each in kind], _sites_of(kind))
+            for kind in self.kinds
+        ]
+        told = [each for kind in self.kinds for each in kind]
+        found.append(([each for each in fresh if each not in told], self.sites()))
+        return found
 
     def _fresh(self) -> dict[OpenImage, Fresh]:
         """Return what is newly corrected, of the kind that the model gives."""
@@ -93,9 +109,7 @@ class HoldoutSession(ProjectSession):
 
         Images of the project that are not open count too.
         """
-        total = Sites()
-        for opened in self.images:
-            total = total.plus(opened.roles.sites)
+        total = _sites_of(self.images)
         here = {id(opened) for opened in self.images}
         for kept in self.project.images if self.project else ():
             if id(kept.opened) not in here:
@@ -117,6 +131,13 @@ class HoldoutSession(ProjectSession):
     def _gather(self) -> OpenProject | None:
         self.assign_roles()  # first: they are written together with what has them
         return super()._gather()
+
+
+def _sites_of(images: Iterable[OpenImage]) -> Sites:
+    total = Sites()
+    for opened in images:
+        total = total.plus(opened.roles.sites)
+    return total
 
 
 def _zoom(model: Model, pixel_size: tuple[float, ...] | None) -> Zoom | None:

@@ -68,6 +68,7 @@ def test_of_two_kinds_both_are_learnt() -> None:
         assert dice_on(result.model, unseen) > dice_on(old, unseen) + 0.02
     assert "stay with it, and it learnt too: finds" in result.summary
     assert result.verdict.better
+    assert result.staying == (0,)
 
 
 def test_the_steps_of_both_are_counted_as_one() -> None:

@@ -62,7 +62,7 @@ def test_of_two_kinds_the_unknown_one_is_learnt() -> None:
     examples = [light(7), dark(8), light(9)]
     own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     left = own.of(examples)
-    assert own.left_out(examples) == 2
+    assert own.staying(examples) == (0, 2)
     assert supervised(left) == [False, True, False]
     assert left[1] is examples[1]
 
@@ -83,7 +83,9 @@ def test_an_odd_image_among_many_does_not_leave_the_others_out() -> None:
     assert own.of(examples) == examples
     right = replace(light(7), accepted=np.ones((SIZE, SIZE), bool))
     own = own_kind([right, odd], knowing(), knowing(), memory(), CONFIG)
-    assert own.left_out([right, odd]) == 1  # what is only accepted does not outweigh it
+    assert own.staying([right, odd]) == (
+        0,
+    )  # what is only accepted does not outweigh it
 
 
 def test_where_the_rest_is_all_held_out_nothing_is_left_out() -> None:
@@ -104,7 +106,7 @@ def test_a_stack_is_of_one_kind_and_few_of_its_slices_are_looked_at() -> None:
     examples = [stack(one, 7), stack(other, 6)]
     own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
     left = own.of(examples)
-    assert own.left_out(examples) == 1
+    assert own.staying(examples) == (0,)
     assert supervised(left) == [False, True]
     assert left[1] is examples[1]
     assert left[0].supervised.shape == examples[0].labels.shape

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 NOTHING_OF_IT = (
     "nothing of the kind that it learnt is held out, so nothing is proved (correct "
-    "more places in such images)"
+    "another place in such images)"
 )
 
 
@@ -61,6 +61,8 @@ class FinetuneResult:
     summary : all of it in words
     verdict : whether it may take the old one's place
     start : where learning started: "current", "base" or "scratch"
+    staying : which of the examples, as they were given at first, stay with the network
+        beside the new one
     steps : weight updates that were made, those of trials too
     stopped : whether it was asked to stop
     learnt : corrections that joined, and after which step
@@ -83,6 +85,7 @@ class FinetuneResult:
     learnt: tuple[tuple[int, Learn], ...] = ()
     pace: Pace | None = None
     recipe: Recipe | None = None
+    staying: tuple[int, ...] = ()
 
 
 FinetuneSteps = Generator[Any, Any, FinetuneResult]
@@ -169,7 +172,7 @@ def finetune_steps(
     # as it takes the images that it learnt from
     knowing = base if base.elder else base.turned_over(negative=False)
     own = yield from own_kind_steps(examples, knowing, model, memory, config)
-    mine = theirs = None
+    mine = theirs = more = None
     elder = model.elder
     if own.teaches(examples):
         course = course_of(own.of(examples), model, config)
@@ -181,15 +184,16 @@ def finetune_steps(
         )
         later = steps_of_elder(own, elder, examples, config)
         mine = yield from first_of_two(steps, elder, later)
-        examples = teach.joined or examples
+        more = teach.joined
     if elder is not None and own.gate is not None:
-        theirs = yield from elder_steps(own, elder, examples, config, memory, mine)
-    return _result(own, elder, mine, theirs, (unfit, own.left_out(examples)), config)
+        every = more or examples
+        theirs = yield from elder_steps(own, elder, every, config, memory, mine)
+    return _result(own, elder, mine, theirs, (unfit, own.staying(examples)), config)
 
 
 def _result(
     own: OwnKind, elder: Elder | None, mine: Judged | None, theirs: Judged | None,
-    said: tuple[str, int], config: FinetuneConfig,
+    said: tuple[str, tuple[int, ...]], config: FinetuneConfig,
 ) -> FinetuneResult:  # fmt: skip
     """Return what came of learning the unknown kind, the known one, or both.
 
@@ -201,10 +205,10 @@ def _result(
     own : tells the kinds apart
     elder : who stays with images of the old kind; None: there are none
     mine, theirs : what was learnt of the unknown kind, and by the elder; not both None
-    said : what else is to be said, and how many images of the elder's are corrected
+    said : what else is to be said, and which examples stay with the elder
     config : see FinetuneConfig
     """
-    unfit, left_out = said
+    unfit, staying = said
     main = mine or theirs
     if main is None:
         raise ValueError("nothing was learnt")
@@ -220,12 +224,13 @@ def _result(
     if own.gate is not None and not main.honest:
         verdict = replace(verdict, why=NOTHING_OF_IT)
     text = with_verdict(text, verdict, main.start, config)
+    text += who_stays(elder, mine, theirs, len(staying))
     return FinetuneResult(
         tuned, tuple(event for each in parts for event in each.history),
         measures(scored[0]), measures(scored[1]), scored[1]["true"], main.honest,
-        remark, text + who_stays(elder, mine, theirs, left_out), verdict, main.start,
+        remark, text, verdict, main.start,
         sum(each.steps for each in parts), any(each.stopped for each in parts),
-        tuple(each for part in parts for each in part.learnt),
+        tuple(each for part in parts for each in part.learnt), staying=staying,
     )  # fmt: skip
 
 

@@ -95,9 +95,9 @@ class OwnKind:
         """Return examples with nothing supervised in what does not."""
         return [e if self._stays(e) else _unsupervised(e) for e in examples]
 
-    def left_out(self, examples: Sequence[Example]) -> int:
-        """Return how many corrected images stay with the loaded network."""
-        return sum(map(self._stays, examples))
+    def staying(self, examples: Sequence[Example]) -> tuple[int, ...]:
+        """Return which corrected images stay with the loaded network."""
+        return tuple(n for n, each in enumerate(examples) if self._stays(each))
 
     def teaches(self, examples: Sequence[Example]) -> bool:
         """Tell whether there is something to learn in the other images.
@@ -226,7 +226,7 @@ def own_kind_steps(
     part = replace(all_of_it, gate=gate, stays_by_gate=False, stays=[])
     rest = part.of(examples)
     much = sum(map(_edited, rest)) >= LEAST * sum(map(_edited, examples))
-    divided = part.left_out(examples) and much and part.teaches(examples)
+    divided = part.staying(examples) and much and part.teaches(examples)
     return part if divided else all_of_it
 
 
