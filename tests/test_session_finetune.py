@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_unet.engine.commands import Command
-from napari_unet.engine.config import FinetuneConfig, RecallDone, StepDone
+from napari_unet.engine.config import FinetuneConfig, KindDone, RecallDone, StepDone
 from napari_unet.engine.drain import drain
 from napari_unet.engine.finetune import Knowledge, finetune_steps
 from napari_unet.engine.sampling import Example
@@ -241,7 +241,8 @@ def test_commands_sent_while_it_recalls_are_not_lost() -> None:
     config = QUICK.model_copy(update={"steps": 1000})
     steps = finetune_on(model, session._parts(), config, known, Watch(None))
     next(steps)
-    assert isinstance(steps.send(None), RecallDone)
+    before = [steps.send(None) for _ in range(4)]
+    assert [type(each) for each in before] == [KindDone] * 3 + [RecallDone]
     event = steps.send(Command.STOP)
     count = 0
     while True:

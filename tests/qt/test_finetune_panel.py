@@ -475,7 +475,8 @@ def test_closing_in_the_middle_keeps_every_edit(ready, projects) -> None:
 
 
 def test_the_network_that_stays_has_a_curve_of_its_own(ready) -> None:
-    plot = panel_of(ready[0]).plot
+    one = ready()
+    plot = panel_of(one).plot
     plot.clear_curve()
     for step in (1, 2, 3):
         plot.add(StepDone(step, 3, 1.0 / step, "nuclei-2d" if step > 2 else ""))
