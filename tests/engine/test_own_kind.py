@@ -14,7 +14,7 @@ from napari_unet.engine.config import FinetuneConfig
 from napari_unet.engine.drain import drain
 from napari_unet.engine.finetune import Knowledge, finetune, finetune_steps
 from napari_unet.engine.lessons import course_of
-from napari_unet.engine.own_kind import own_kind
+from napari_unet.engine.own_kind import Seen, own_kind
 from napari_unet.engine.sampling import Example, all_planes
 from napari_unet.engine.teaching import Memory, Teaching
 from tiny import nuclei, tiny_model
@@ -86,6 +86,24 @@ def test_an_odd_image_among_many_does_not_leave_the_others_out() -> None:
     assert own.staying([right, odd]) == (
         0,
     )  # what is only accepted does not outweigh it
+
+
+def test_an_image_of_the_known_kind_that_was_only_wrong_is_known_by_its_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("napari_unet.engine.own_kind.sight", lambda *_: 0.2)
+    corner = np.zeros((SIZE, SIZE), bool)
+    corner[60:130, 60:130] = True
+    upside_down = np.where(light(9).labels > 0, 0, 1)
+    missed = replace(light(9), labels=upside_down, supervised=corner)
+    examples = [light(7), dark(8), missed]
+    own = own_kind(examples, knowing(), knowing(), memory(), CONFIG)
+    assert own.look(missed) == Seen(0.2, pytest.approx(0.0, abs=0.2), stray=True)
+    assert own.staying(examples) == (0, 2)
+    others = [light(7), dark(8), dark(10), missed]
+    own = own_kind(others, knowing(), knowing(), memory(), CONFIG)
+    assert own.staying(others) == (0, 3)
+    assert not own.look(others[1]).stray
 
 
 def test_where_the_rest_is_all_held_out_nothing_is_left_out() -> None:

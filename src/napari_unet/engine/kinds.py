@@ -15,7 +15,7 @@ from scipy import ndimage
 from napari_unet.engine.config import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -103,8 +103,25 @@ def gate_between(
     ----------
     Linear discriminant: Fisher 1936; shrinkage: Friedman, JASA 1989.
     """
-    first = np.array([describe(image) for image in old])
-    second = np.array([describe(c) for image in own for c in crops(image)])
+    return gate_of(name, features(old), features(c for i in own for c in crops(i)))
+
+
+def features(images: Iterable[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Return the features of images, (N, F); see ``describe``."""
+    found = [describe(image) for image in images]
+    return np.array(found).reshape(len(found), 2 * len(WIDTHS))
+
+
+def gate_of(
+    name: str, first: NDArray[np.float64], second: NDArray[np.float64]
+) -> Gate | None:
+    """Return what tells two kinds apart by their features, as ``gate_between`` does.
+
+    Parameters
+    ----------
+    name : of the model that knows the first kind
+    first, second : (N, F) float64
+    """
     if min(len(first), len(second)) < FEWEST:
         return None
     spread = (np.cov(first.T) + np.cov(second.T)) / 2

@@ -15,7 +15,13 @@ import numpy as np
 
 from napari_unet.engine.config import KindDone
 from napari_unet.engine.drain import drain
-from napari_unet.engine.kinds import crops, describe, gate_between
+from napari_unet.engine.kinds import (
+    crops,
+    describe,
+    features,
+    gate_between,
+    gate_of,
+)
 from napari_unet.engine.lessons import around
 from napari_unet.engine.sampling import planes
 from napari_unet.engine.scoring import sight, trust
@@ -47,10 +53,15 @@ PIECES = 2  # of an image, and slices of a stack, by which that is told
 
 
 class Seen(NamedTuple):
-    """How a model is on an image, 0 to 1."""
+    """How a model is on an image, 0 to 1.
+
+    ``stray``: it was wrong there, but the image looks like those that it knows: of few
+    corrections, which are of the worst objects, all may be.
+    """
 
     sight: float
     right: float
+    stray: bool = False
 
     @property
     def known(self) -> bool:
@@ -61,7 +72,7 @@ class Seen(NamedTuple):
     @property
     def unknown(self) -> bool:
         """Whether it is of another; between the two, its looks decide."""
-        return not self.known and self.right < WRONG
+        return not self.known and self.right < WRONG and not self.stray
 
 
 @dataclass(frozen=True)
@@ -215,6 +226,8 @@ def own_kind_steps(
         elif seen is not None and seen.unknown:
             unlike.append((example, seen))
         yield KindDone(number, len(corrected))
+    if known and unlike:
+        unlike = _without_strays(known, unlike, all_of_it)
     if not known or not unlike or (not memory and _contrast(known, unlike) < CONTRAST):
         return all_of_it
     gate = gate_between(
@@ -228,6 +241,37 @@ def own_kind_steps(
     much = sum(map(_edited, rest)) >= LEAST * sum(map(_edited, examples))
     divided = part.staying(examples) and much and part.teaches(examples)
     return part if divided else all_of_it
+
+
+def _without_strays(
+    known: Sequence[Looked], unlike: Sequence[Looked], own: OwnKind
+) -> list[Looked]:
+    """Leave out images that look more like those that are known than like the others.
+
+    One after another, as long as what is left is clearly of another kind; the looks of
+    those that are left out decide, as ``own.seen`` says from then on.
+    """
+    spec, margin = own.knowing.spec, own.margin
+    first, *others = (
+        features(c for image in _images(some, spec, margin) for c in crops(image))
+        for some in (known, *([each] for each in unlike))
+    )
+    left = list(zip(unlike, others, strict=True))
+    for _ in unlike:
+        shares = []
+        for number in range(len(left)):
+            rest = [its for n, (_, its) in enumerate(left) if n != number]
+            gate = gate_of("", first, np.concatenate(rest)) if rest else None
+            old = gate.is_old(left[number][1]) if gate is not None else np.zeros(1)
+            shares.append(float(np.mean(old)))
+        worst = int(np.argmax(shares))
+        if shares[worst] <= MOST:
+            break
+        (example, seen), _ = left.pop(worst)
+        images = [image for image, _ in own.seen]
+        at = next(n for n, image in enumerate(images) if image is example.image)
+        own.seen[at] = example.image, seen._replace(stray=True)
+    return [each for each, _ in left]
 
 
 def _contrast(known: Sequence[Looked], unlike: Sequence[Looked]) -> float:
