@@ -110,6 +110,17 @@ def test_every_control_is_there_once_with_a_tooltip(hands) -> None:
     assert untold == []
 
 
+def test_what_is_folded_takes_no_more_room_than_its_header(hands) -> None:
+    one = hands()
+    one.docks[0].window().resize(1200, 980)
+    steps = one.docks[0].steps
+    for only in ("predict", "finetune", "predict", "versions"):
+        for name, step in steps.items():
+            step.expand(name == only)
+        folded = [step.section for name, step in steps.items() if name != only]
+        one.wait(lambda f=folded: all(s.height() == s.sizeHint().height() for s in f))
+
+
 def test_buttons_that_cannot_work_say_why(hands) -> None:
     one = hands()
     disabled = [

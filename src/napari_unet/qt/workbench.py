@@ -75,7 +75,7 @@ class WorkbenchWidget(QScrollArea):
             layout.addWidget(step)
         project = self.steps["project"]
         project.panel.attention.connect(project.expand)
-        layout.addStretch()
+        layout.addStretch(1)  # of what is folded, nothing grows
         self.setWidget(content)
 
     def sizeHint(self) -> Any:
