@@ -226,8 +226,7 @@ def own_kind_steps(
         elif seen is not None and seen.unknown:
             unlike.append((example, seen))
         yield KindDone(number, len(corrected))
-    if known and unlike:
-        unlike = _without_strays(known, unlike, all_of_it)
+    unlike = _without_strays(known, unlike, all_of_it)
     if not known or not unlike or (not memory and _contrast(known, unlike) < CONTRAST):
         return all_of_it
     gate = gate_between(
@@ -251,6 +250,8 @@ def _without_strays(
     One after another, as long as what is left is clearly of another kind; the looks of
     those that are left out decide, as ``own.seen`` says from then on.
     """
+    if not known or len(unlike) < 2:
+        return list(unlike)
     spec, margin = own.knowing.spec, own.margin
     first, *others = (
         features(c for image in _images(some, spec, margin) for c in crops(image))
