@@ -125,9 +125,14 @@ def test_of_which_kind_images_are_is_told_one_by_one() -> None:
     assert isinstance(next(alone), EpochDone)
 
 
-def sending(what: object, after: int) -> FinetuneResult:
-    """Fine-tune on both kinds, and send something in after a step."""
-    steps = finetune_steps(knowing(), both(), CONFIG, Knowledge(knowing()))
+def sending(
+    what: object, after: int, model: Model | None = None,
+    examples: list[Example] | None = None,
+) -> FinetuneResult:  # fmt: skip
+    """Fine-tune, on both kinds if nothing else is said, and send something in."""
+    model = model or knowing()
+    known = Knowledge(model)
+    steps = finetune_steps(model, examples or both(), CONFIG, known)
     answer: Any = None
     while True:
         try:
@@ -198,18 +203,7 @@ def test_an_elder_of_an_earlier_run_learns_alone_too() -> None:
 
 
 def test_corrections_join_the_learning_of_an_elder_alone() -> None:
-    pair = loaded()
-    steps = finetune_steps(pair, [light(7)], CONFIG, Knowledge(pair))
-    answer: Any = None
-    while True:
-        try:
-            event = steps.send(answer)
-        except StopIteration as end:
-            result: FinetuneResult = end.value
-            break
-        now = isinstance(event, StepDone) and event.step == 10
-        examples = [light(7), light(9)]
-        answer = Learn(examples) if now else None
+    result = sending(Learn([light(7), light(9)]), 10, loaded(), [light(7)])
     assert [step for step, _ in result.learnt] == [20]
 
 

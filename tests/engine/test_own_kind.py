@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,13 +14,14 @@ from napari_unet.engine.config import FinetuneConfig
 from napari_unet.engine.drain import drain
 from napari_unet.engine.finetune import Knowledge, finetune, finetune_steps
 from napari_unet.engine.lessons import course_of
-from napari_unet.engine.own_kind import Seen, own_kind
+from napari_unet.engine.own_kind import Seen, own_kind_steps
 from napari_unet.engine.sampling import Example, all_planes
 from napari_unet.engine.teaching import Memory, Teaching
 from tiny import nuclei, tiny_model
 
 if TYPE_CHECKING:
     from napari_unet.engine.model import Model
+    from napari_unet.engine.own_kind import OwnKind
 
 CONFIG = FinetuneConfig(steps=2, batch=1, crop=32, augment="off", start="current")
 LONG = CONFIG.model_copy(
@@ -52,6 +53,10 @@ def knowing() -> Model:
 @cache
 def memory() -> Memory:
     return Memory([light(seed) for seed in range(6)])
+
+
+def own_kind(*given: Any) -> OwnKind:
+    return drain(own_kind_steps(*given))
 
 
 def supervised(examples: list[Example]) -> list[bool]:

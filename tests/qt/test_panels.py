@@ -110,7 +110,7 @@ def test_every_control_is_there_once_with_a_tooltip(hands) -> None:
     assert untold == []
 
 
-def test_what_is_folded_takes_no_more_room_than_its_header(hands) -> None:
+def test_what_is_folded_takes_a_header_and_a_line_that_says_something(hands) -> None:
     one = hands()
     one.docks[0].window().resize(1200, 980)
     steps = one.docks[0].steps
@@ -119,6 +119,7 @@ def test_what_is_folded_takes_no_more_room_than_its_header(hands) -> None:
             step.expand(name == only)
         folded = [step.section for name, step in steps.items() if name != only]
         one.wait(lambda f=folded: all(s.height() == s.sizeHint().height() for s in f))
+        assert all(step.line.text() for name, step in steps.items() if name != only)
 
 
 def test_buttons_that_cannot_work_say_why(hands) -> None:

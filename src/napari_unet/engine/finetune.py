@@ -188,12 +188,15 @@ def finetune_steps(
     if elder is not None and own.gate is not None:
         every = more or examples
         theirs = yield from elder_steps(own, elder, every, config, memory, mine)
-    return _result(own, elder, mine, theirs, (unfit, own.staying(examples)), config)
+    result = _result(own, elder, mine, theirs, unfit, config)
+    staying = own.staying(examples)
+    said = result.summary + who_stays(elder, mine, theirs, len(staying))
+    return replace(result, summary=said, staying=staying)
 
 
 def _result(
     own: OwnKind, elder: Elder | None, mine: Judged | None, theirs: Judged | None,
-    said: tuple[str, tuple[int, ...]], config: FinetuneConfig,
+    unfit: str, config: FinetuneConfig,
 ) -> FinetuneResult:  # fmt: skip
     """Return what came of learning the unknown kind, the known one, or both.
 
@@ -205,10 +208,9 @@ def _result(
     own : tells the kinds apart
     elder : who stays with images of the old kind; None: there are none
     mine, theirs : what was learnt of the unknown kind, and by the elder; not both None
-    said : what else is to be said, and which examples stay with the elder
+    unfit : what was left out, one clause, or ""
     config : see FinetuneConfig
     """
-    unfit, staying = said
     main = mine or theirs
     if main is None:
         raise ValueError("nothing was learnt")
@@ -224,13 +226,12 @@ def _result(
     if own.gate is not None and not main.honest:
         verdict = replace(verdict, why=NOTHING_OF_IT)
     text = with_verdict(text, verdict, main.start, config)
-    text += who_stays(elder, mine, theirs, len(staying))
     return FinetuneResult(
         tuned, tuple(event for each in parts for event in each.history),
         measures(scored[0]), measures(scored[1]), scored[1]["true"], main.honest,
         remark, text, verdict, main.start,
         sum(each.steps for each in parts), any(each.stopped for each in parts),
-        tuple(each for part in parts for each in part.learnt), staying=staying,
+        tuple(each for part in parts for each in part.learnt),
     )  # fmt: skip
 
 

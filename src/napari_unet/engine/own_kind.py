@@ -9,17 +9,16 @@ where it knows nothing. It is the loaded one that learns from it (``elders.py``)
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from napari_unet.engine.config import KindDone
-from napari_unet.engine.drain import drain
 from napari_unet.engine.kinds import (
     crops,
     describe,
     features,
-    gate_between,
     gate_of,
 )
 from napari_unet.engine.lessons import around
@@ -172,14 +171,6 @@ class OwnKind:
         return bool(np.mean(gate.is_old(np.array(looks))) > MOST)
 
 
-def own_kind(
-    examples: Sequence[Example], knowing: Model, model: Model, memory: Memory | None,
-    config: FinetuneConfig,
-) -> OwnKind:  # fmt: skip
-    """Find out at once what ``own_kind_steps`` finds out image by image."""
-    return drain(own_kind_steps(examples, knowing, model, memory, config))
-
-
 def own_kind_steps(
     examples: Sequence[Example], knowing: Model, model: Model, memory: Memory | None,
     config: FinetuneConfig,
@@ -226,15 +217,23 @@ def own_kind_steps(
         elif seen is not None and seen.unknown:
             unlike.append((example, seen))
         yield KindDone(number, len(corrected))
-    unlike = _without_strays(known, unlike, all_of_it)
-    if not known or not unlike or (not memory and _contrast(known, unlike) < CONTRAST):
+    if not known or not unlike:
         return all_of_it
-    gate = gate_between(
-        knowing.spec.name,
-        [plane.image for plane in memory.learnt(model.spec)] if memory
-        else [c for i in _images(known, model.spec, margin) for c in crops(i)],
-        _images(unlike, model.spec, margin),
-    )  # fmt: skip
+    looks = partial(_looks, spec=model.spec, margin=margin)
+    first = np.concatenate([looks(example) for example, _ in known])
+    apart = _without_strays(first, [(one, looks(one[0])) for one in unlike], all_of_it)
+    if not memory and _contrast(known, [one for one, _ in apart]) < CONTRAST:
+        return all_of_it
+    if memory:
+        first = features(plane.image for plane in memory.learnt(model.spec))
+    second = np.concatenate([its for _, its in apart])
+    return _divided(all_of_it, gate_of(knowing.spec.name, first, second), examples)
+
+
+def _divided(
+    all_of_it: OwnKind, gate: Gate | None, examples: Sequence[Example]
+) -> OwnKind:
+    """Return what divides the examples by a gate, if there is much on its new side."""
     part = replace(all_of_it, gate=gate, stays_by_gate=False, stays=[])
     rest = part.of(examples)
     much = sum(map(_edited, rest)) >= LEAST * sum(map(_edited, examples))
@@ -243,36 +242,34 @@ def own_kind_steps(
 
 
 def _without_strays(
-    known: Sequence[Looked], unlike: Sequence[Looked], own: OwnKind
-) -> list[Looked]:
+    first: NDArray[np.float64], unlike: Sequence[tuple[Looked, NDArray[np.float64]]],
+    own: OwnKind,
+) -> list[tuple[Looked, NDArray[np.float64]]]:  # fmt: skip
     """Leave out images that look more like those that are known than like the others.
 
     One after another, as long as what is left is clearly of another kind; the looks of
     those that are left out decide, as ``own.seen`` says from then on.
+
+    Parameters
+    ----------
+    first : features of the images that are known
+    unlike : images that seem to be of another kind, with their features
+    own : grows
     """
-    if not known or len(unlike) < 2:
-        return list(unlike)
-    spec, margin = own.knowing.spec, own.margin
-    first, *others = (
-        features(c for image in _images(some, spec, margin) for c in crops(image))
-        for some in (known, *([each] for each in unlike))
-    )
-    left = list(zip(unlike, others, strict=True))
-    for _ in unlike:
+    left = list(unlike)
+    while len(left) > 1:
         shares = []
-        for number in range(len(left)):
-            rest = [its for n, (_, its) in enumerate(left) if n != number]
-            gate = gate_of("", first, np.concatenate(rest)) if rest else None
-            old = gate.is_old(left[number][1]) if gate is not None else np.zeros(1)
-            shares.append(float(np.mean(old)))
+        for number, (_, its) in enumerate(left):
+            rest = [others for n, (_, others) in enumerate(left) if n != number]
+            gate = gate_of("", first, np.concatenate(rest))
+            shares.append(0.0 if gate is None else float(np.mean(gate.is_old(its))))
         worst = int(np.argmax(shares))
         if shares[worst] <= MOST:
             break
         (example, seen), _ = left.pop(worst)
-        images = [image for image, _ in own.seen]
-        at = next(n for n, image in enumerate(images) if image is example.image)
+        at = [image is example.image for image, _ in own.seen].index(True)
         own.seen[at] = example.image, seen._replace(stray=True)
-    return [each for each, _ in left]
+    return left
 
 
 def _contrast(known: Sequence[Looked], unlike: Sequence[Looked]) -> float:
@@ -282,11 +279,10 @@ def _contrast(known: Sequence[Looked], unlike: Sequence[Looked]) -> float:
     return first - second
 
 
-def _images(
-    some: Sequence[Looked], spec: ModelSpec, margin: int
-) -> list[NDArray[np.float32]]:
-    """Return what is around the corrections, (C, [Z,] Y, X), normalised."""
-    return [p.image for each, _ in some for p in _pieces(each, spec, margin)]
+def _looks(example: Example, spec: ModelSpec, margin: int) -> NDArray[np.float64]:
+    """Return the features of what is around an image's corrections, and of crops."""
+    pieces = _pieces(example, spec, margin)
+    return features(crop for piece in pieces for crop in crops(piece.image))
 
 
 def _pieces(example: Example, spec: ModelSpec, margin: int) -> list[Plane]:

@@ -79,8 +79,9 @@ class FinetunePanel(Panel):
         self.row(self.see_draft, self.keep, self.revert)
         self.row(self.show_worse)
         self.rows.addWidget(ProgressView(bench))
+        self.summary.setText("Nothing to fine-tune yet: load a model, then correct.")
         self._connect()
-        self._update()
+        self._on_session_model_changed()
 
     def _make_buttons(self) -> None:
         session, runner = self.bench.session, self.bench.runner
