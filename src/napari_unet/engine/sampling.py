@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_unet.engine.augmentation import Augmentation
 from napari_unet.engine.axes import arrange, check_labels, in_channel_order
 from napari_unet.engine.instances import as_objects, targets_from_labels
 from napari_unet.engine.normalize import Measured, normalize
@@ -18,7 +19,6 @@ from napari_unet.errors import LabelsError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from monai.transforms import Compose
     from numpy.typing import NDArray
 
     from napari_unet.engine.config import LearningConfig
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from napari_unet.engine.zoom import Zoom
 
 CENTRES = 100_000  # supervised pixels kept as possible centres of crops, per plane
-# Re-lighting: share by which contrast varies, offset, how often that, noise.
-MILD = 0.3, 0.1, 0.3, 0.05
-STRONG = 0.4, 0.25, 0.5, 0.1
 HARDER = 3.0  # how much oftener a pixel that was all wrong is drawn
 
 
@@ -233,7 +230,7 @@ class Sampler:
         discrete = not spec.gives_objects
         strong = config.augment == "strong"
         self.augment = (
-            augmentation(dims, config.seed, discrete=discrete, strong=strong)
+            Augmentation(dims, config.seed, discrete=discrete, strong=strong)
             if config.augment != "off"
             else None
         )
@@ -259,9 +256,9 @@ class Sampler:
 
     def draw(self, device: torch.device) -> Batch:
         """Return a new batch on ``device``."""
-        crops = [self._crop() for _ in range(self.batch_size)]
+        crops: list[dict[str, Any]] = [self._crop() for _ in range(self.batch_size)]
         if self.augment is not None:
-            crops = [self.augment(crop) for crop in crops]
+            crops = self.augment(crops)
 
         def stacked(key: str) -> torch.Tensor:
             parts = [torch.as_tensor(np.asarray(crop[key])) for crop in crops]
@@ -324,51 +321,6 @@ def _fill(array: NDArray[np.float32], side: int, mode: str) -> NDArray[np.float3
     if mode == "reflect":
         return np.pad(array, [(0, 0), *missing], mode="reflect")
     return np.pad(array, [(0, 0), *missing])
-
-
-def augmentation(dims: int, seed: int, *, discrete: bool, strong: bool) -> Compose:
-    """Return random rotation, scaling, bending, flips and re-lighting of a crop.
-
-    ``discrete`` targets are class numbers, which must not be interpolated; ``strong``
-    is of the re-lighting.
-    """
-    from monai import transforms as mt
-
-    keys = ["image", "targets", "supervised", "teacher", "follow"]
-    targets = "nearest" if discrete else "bilinear"
-    modes = ["bilinear", targets, "nearest", "bilinear", "nearest"]
-    bend: Any
-    if dims == 2:
-        bend = mt.Rand2DElasticd(
-            keys, spacing=(32, 32), magnitude_range=(0, 2), prob=0.6,
-            rotate_range=np.pi, scale_range=(0.25, 0.25),
-            mode=modes, padding_mode="reflection", allow_missing_keys=True,
-        )  # fmt: skip
-    else:
-        bend = mt.RandAffined(
-            keys, prob=0.6, rotate_range=(np.pi, 0.1, 0.1), scale_range=(0.2,) * 3,
-            mode=modes, padding_mode="reflection", allow_missing_keys=True,
-        )  # fmt: skip
-    flips = [
-        mt.RandFlipd(keys, prob=0.5, spatial_axis=axis, allow_missing_keys=True)
-        for axis in range(dims)
-    ]
-    axes = (dims - 2, dims - 1)
-    turn = mt.RandRotate90d(keys, prob=0.5, spatial_axes=axes, allow_missing_keys=True)
-    factors, offsets, often, std = STRONG if strong else MILD
-    light = [
-        mt.RandScaleIntensityd("image", factors=factors, prob=0.5),
-        mt.RandShiftIntensityd("image", offsets=offsets, prob=often),
-        mt.RandGaussianSmoothd(
-            "image", sigma_x=(0.3, 1.5), sigma_y=(0.3, 1.5), sigma_z=(0.3, 1.0),
-            prob=0.2,
-        ),
-        mt.RandGaussianNoised("image", std=std, prob=0.3),
-    ]  # fmt: skip
-    gamma = mt.RandAdjustContrastd("image", gamma=(0.5, 2.0), prob=0.4)
-    chain = mt.Compose([*flips, turn, bend, *([gamma] if strong else []), *light])
-    chain.set_random_state(seed)
-    return chain
 
 
 def all_planes(examples: Iterable[Example], spec: ModelSpec) -> list[Plane]:
