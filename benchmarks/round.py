@@ -4,6 +4,7 @@ Five regions of 256 x 256 pixels are corrected (true masks of stained tissue), o
 of them is watched. It tells the seconds of the whole round, of the first preview and of
 the first that is better than the prediction before, and how well the time was
 foretold: the first round from a prediction, the later ones from the round before.
+As in the window, what learning needs is imported after the first prediction.
 
     python benchmarks/round.py --rounds 3
 """
@@ -18,9 +19,10 @@ import numpy as np
 from _common import add_model, arguments, machine, open_model, report, say
 from annotator import KINDS
 from napari_unet.engine.config import FinetuneConfig, PredictConfig
+from napari_unet.engine.drain import drain
 from napari_unet.engine.metrics import count, measures
 from napari_unet.jobs import run_now
-from napari_unet.learning import PreviewDone
+from napari_unet.learning import PreviewDone, ready_to_learn
 from napari_unet.opened_model import Opening
 from napari_unet.session import Session
 from napari_unet.steps import View
@@ -46,6 +48,7 @@ def main() -> None:
     session.autosave = False
     session.set_model(open_model(options.model), opening=Opening(options.model))
     _correct(session, cases)
+    drain(ready_to_learn())
     rows = []
     for number in range(options.rounds):
         rows.append({"round": number + 1, **_round(session, cases)})

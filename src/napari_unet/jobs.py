@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 T = TypeVar("T")
-Lane = Literal["network", "short", "journal"]
+Lane = Literal["network", "short", "journal", "ahead"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Job(Generic[T]):
     accept : takes the result, on the main thread; may return a job that has to be done
         before that can be, in the same lane
     lane : one network job runs at a time; short jobs run beside it, one after
-        another; what is done is written into the project in the journal lane
+        another; what is done is written into the project in the journal lane; what a
+        later job will need is made ready in the lane ahead
     interrupt : makes a step that waits for another process end at once, by raising
         Interrupted; called from another thread when the user cancels
     take : takes parts of the result that come before it, on the main thread

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 NOTHING: tuple[object, Sequence[Given]] = (None, ())
-PREVIEW_EVERY = 4.0  # seconds of training between two previews
+# What augmentation and an optimizer import when they are first used.
+LIBRARIES = "monai.transforms", "torch._dynamo"
+PREVIEW_EVERY = 3.0  # seconds of training between two previews
 PREVIEW_SHARE = 6.0  # a preview waits so many times as long as the last one took
 
 
@@ -52,6 +54,16 @@ def memory_of(source: str) -> Memory | None:
 
     pairs = bundled_memory(source)
     return Memory([Example(i, t, axes="YX") for i, t in pairs]) if pairs else None
+
+
+def ready_to_learn() -> Generator[None, Any, None]:
+    """Import what fine-tuning needs, in one step: it takes two to six seconds.
+
+    The runner lets the garbage collector rest in the first step of a job.
+    """
+    for library in LIBRARIES:
+        import_module(library)
+    yield
 
 
 @dataclass(frozen=True)
@@ -154,9 +166,7 @@ def finetune_on(
     from napari_unet.recording import Recorder
 
     clock = Clock()
-    if config.augment != "off":  # now, while the runner lets the garbage collector rest
-        import_module("monai.transforms")
-    yield
+    yield from ready_to_learn()
     given = [part.given() for part in parts]
     recorder = descent and Recorder(model, known, descent, config, given)
     steps = finetune_steps(model, [each.example for each in given], config, known)

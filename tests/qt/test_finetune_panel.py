@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,6 +124,19 @@ def number(one: Any) -> int:
 
 
 # -- before
+
+
+def test_what_learning_needs_is_imported_after_the_first_prediction(ready) -> None:
+    one = ready()
+    ended: list[str] = []
+    one.bench.runner.ended.connect(
+        lambda job, problem: ended.append(job.lane + problem)
+    )
+    for predictions in (1, 2):
+        one.press("predict.run")
+        one.wait(lambda: ended.count("network") == predictions)  # noqa: B023 - at once
+        one.wait(lambda: ended.count("ahead") == 1)
+    assert set(learning_module.LIBRARIES) <= set(sys.modules)
 
 
 def test_the_plan_says_what_is_missing_until_something_is_held_out(

@@ -69,17 +69,23 @@ def failing(error: Exception) -> Generator[int, None, None]:
     raise error
 
 
-def test_a_step_is_told_before_what_came_of_the_job(watched: Watched) -> None:
-    gate = threading.Event()
+def test_a_step_is_told_before_what_came_of_the_job(
+    watched: Watched, monkeypatch
+) -> None:
+    there, gate = threading.Event(), threading.Event()
     taken: list[Any] = []
 
     def steps() -> Generator[StepDone, None, str]:
+        there.wait(20)
         yield StepDone(1, 2, 0.5)
         gate.wait(20)
         return "result"
 
     class Bar:
         """As napari's: events are worked off while it is drawn."""
+
+        def __init__(self, _: Any) -> None:
+            there.set()
 
         def show(self, *_: int) -> None:
             gate.set()
@@ -92,8 +98,8 @@ def test_a_step_is_told_before_what_came_of_the_job(watched: Watched) -> None:
         assert len(watched.events) == 1
         taken.append(result)
 
+    monkeypatch.setattr("napari_unet.qt.job_runner.JobBar", Bar)
     watched.runner.run(job(steps(), accept, "short"))
-    watched.runner._workers["short"].bar = Bar()  # type: ignore[assignment]
     watched.wait()
     assert taken == ["result"]
     assert watched.events == [StepDone(1, 2, 0.5)]
@@ -428,6 +434,31 @@ def test_the_journal_lane_is_quiet_and_never_waits_for_others(
     assert (bars, watched.busy, told) == (["network", "short"], [], 0)
     gate.set()
     watched.wait(4)
+
+
+def test_what_is_made_ready_ahead_is_neither_shown_nor_waited_for(
+    watched: Watched, monkeypatch
+) -> None:
+    bars: list[str] = []
+    monkeypatch.setattr(
+        "napari_unet.qt.bars.progress",
+        lambda **given: bars.append(given["desc"]) or progress(**given),
+    )
+    gate, never = threading.Event(), threading.Event()
+    gate.set()
+    before = len(notification_manager.records)
+    watched.runner.run(job(failing(ImportError("gone")), lane="ahead", title="broken"))
+    watched.wait()
+    watched.runner.run(job(waiting_for(never), lane="ahead", title="ahead"))
+    watched.runner.run(job(waiting_for(gate), lane="short", title="short"))
+    watched.wait(2)
+    watched.qtbot.wait(2 * SOON_DONE)
+    assert [title for title, _ in watched.ends] == ["broken", "short"]
+    assert "gone" in watched.ends[0][1]
+    assert (bars, len(notification_manager.records) - before) == ([], 0)
+    watched.runner.cancel_all()
+    watched.wait(3)
+    assert watched.ends[-1] == ("ahead", "cancelled")
 
 
 def test_a_job_that_was_just_started_is_finished_without_the_event_loop(

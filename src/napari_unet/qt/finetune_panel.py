@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QLabel, QProgressBar
 
 from napari_unet.engine.config import EpochDone, FinetuneConfig, Preparing, StepDone
-from napari_unet.learning import PreviewDone
+from napari_unet.jobs import Job
+from napari_unet.learning import PreviewDone, ready_to_learn
 from napari_unet.qt.finetune_live import LiveTraining
 from napari_unet.qt.finetune_words import (
     plan_in_words,
@@ -40,6 +41,7 @@ MORE = (
 )  # fmt: skip
 AROUND = 48  # pixels shown around an object that got worse
 TITLE = "Fine-tuning"  # of the session's job
+PREDICTING = "Predicting"  # how the titles of jobs that predict begin
 LOOKING = "Looking at the draft"  # how the title of such a job begins
 STEADY = 3  # steps after which the rest can be foretold
 
@@ -55,6 +57,7 @@ class FinetunePanel(Panel):
         self._first: tuple[int, float] | None = None  # step, and when it was done
         self._worse: list[tuple[OpenImage, LostObject]] = []
         self._shown = 0
+        self._ready = False  # whether what learning needs is imported, or soon is
         self.plan = QLabel()
         self.plan.setObjectName("unet.finetune.plan")
         self.plan.setWordWrap(True)
@@ -263,12 +266,24 @@ class FinetunePanel(Panel):
     def _on_runner_ended(self, job: Any, problem: str) -> None:
         if problem and job.title.startswith(LOOKING):
             self._say_draft(problem[:1].upper() + problem[1:])
+        if not problem and job.title.startswith(PREDICTING):
+            self._make_ready()
         if job.title != TITLE:
             return
         self.live.end()
         if problem:
             dropped = "Cancelled; the model is as it was."
             self.summary.setText(dropped if problem == "cancelled" else problem)
+
+    def _make_ready(self) -> None:
+        """Import what learning needs while the user looks at a prediction."""
+        model = self.bench.session.model
+        if self._ready or model is None or not model.trainable:
+            return
+        self._ready = True
+        title = "Getting ready to learn"
+        job = Job(title, ready_to_learn(), 0, lambda _: None, lane="ahead")
+        self.bench.runner.run(job)
 
     def _update(self, _: Any = None) -> None:
         bench = self.bench

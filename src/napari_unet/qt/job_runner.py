@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 SHORTEST_PAUSE = 0.1  # seconds between two progress events (fact F11)
 SOON_DONE = 300  # milliseconds before a short job has a bar: to make one takes 25
 THREADS = 4  # at least: keeping what was done must not wait behind the other lanes
-QUIET = "journal"  # the lane without bars and notifications, several times a minute
+QUIET = "journal"  # writes what was done, several times a minute
+UNSEEN = (QUIET, "ahead")  # lanes without bars and notifications
 LONGEST_END = 20_000  # milliseconds that a last step may take when Python exits
 KEPT = (EpochDone, PreviewDone, PartDone)  # events that are told however fast they come
 COUNTED = (
@@ -220,7 +221,7 @@ class JobRunner(QObject):
         _wait_at_exit()
         worker = JobWorker(job)
         self._workers[job.lane] = worker
-        if job.lane != QUIET:
+        if job.lane not in UNSEEN:
             soon = 0 if job.lane == "network" else SOON_DONE
             QTimer.singleShot(soon, lambda: self._show_bar(worker))
         worker.yielded.connect(lambda event: self._on_yielded(worker, event))
@@ -320,7 +321,7 @@ class JobRunner(QObject):
     def _tell(self, worker: JobWorker, error: Exception) -> None:
         """Tell the user; a mistake that is not the user's goes to the log in full."""
         worker.problem = str(error) or type(error).__name__
-        quiet = worker.job.lane == QUIET
+        quiet = worker.job.lane in UNSEEN
         if isinstance(error, UnetError):
             if not quiet:
                 show_warning(worker.problem)
