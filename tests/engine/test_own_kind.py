@@ -96,7 +96,7 @@ def test_an_odd_image_among_many_does_not_leave_the_others_out() -> None:
 def test_an_image_of_the_known_kind_that_was_only_wrong_is_known_by_its_looks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("napari_unet.engine.own_kind.sight", lambda *_: 0.2)
+    monkeypatch.setattr("napari_unet.engine.scoring.trust_in", lambda *_: 0.2)
     corner = np.zeros((SIZE, SIZE), bool)
     corner[60:130, 60:130] = True
     upside_down = np.where(light(9).labels > 0, 0, 1)

@@ -507,7 +507,10 @@ def test_the_network_that_stays_has_a_curve_of_its_own(ready) -> None:
 
 def test_what_goes_on_is_said_of_the_network_that_learns() -> None:
     its = step_in_words(StepDone(7, 9, 0.5, "nuclei-2d"), joined=True)
-    assert its == "Step 7 of 9, on images of the kind that nuclei-2d knows"
+    assert its == (
+        "Step 7 of 9, on images of the kind that nuclei-2d knows; what you correct now "
+        "is learnt in the next run"
+    )
     own = step_in_words(StepDone(7, 9, 0.5), joined=True)
     assert own == "Step 7 of 9, with your new corrections"
     assert "of the kind that the model knows, image 2 of 5" in preparing_in_words(

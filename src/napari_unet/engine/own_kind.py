@@ -23,7 +23,7 @@ from napari_unet.engine.kinds import (
 )
 from napari_unet.engine.lessons import around
 from napari_unet.engine.sampling import planes
-from napari_unet.engine.scoring import sight, trust
+from napari_unet.engine.scoring import sight_and_trust, trust
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -146,7 +146,7 @@ class OwnKind:
         pieces = _pieces(example, self.knowing.spec, self.margin)[:PIECES]
         if not pieces:
             return None
-        found = Seen(sight(self.knowing, pieces), trust(self.knowing, pieces))
+        found = Seen(*sight_and_trust(self.knowing, pieces))
         self.seen.append((example.image, found))
         return found
 

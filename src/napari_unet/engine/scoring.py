@@ -42,9 +42,16 @@ def count_planes(model: Model, held_out: Sequence[Plane]) -> Counts:
     -------
     counts : as from ``metrics.count``, added up
     """
+    found = [plane_labels(model, plane.image) for plane in held_out]
+    return count_found(found, held_out)
+
+
+def count_found(
+    found: Sequence[NDArray[np.int32]], held_out: Sequence[Plane]
+) -> Counts:
+    """Count what was found in planes already, as ``count_planes`` does."""
     counts = []
-    for plane in held_out:
-        predicted = plane_labels(model, plane.image)
+    for predicted, plane in zip(found, held_out, strict=True):
         trusted = plane.supervised[0] > 0
         seen = None if plane.accepted is None else plane.accepted[0] > 0
         counts.append(count_trusted(predicted, plane.labels, trusted, seen))
@@ -58,8 +65,12 @@ def plane_labels(model: Model, image: NDArray[np.float32]) -> NDArray[np.int32]:
     -------
     labels : ([Z,] Y, X) int32
     """
-    config = PredictConfig(smallest=model.spec.smallest)
-    return labels_from_scores(plane_scores(model, image), model.spec.output, config)
+    return _labels(plane_scores(model, image), model.spec)
+
+
+def _labels(scores: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.int32]:
+    config = PredictConfig(smallest=spec.smallest)
+    return labels_from_scores(scores, spec.output, config)
 
 
 @torch.inference_mode()
@@ -94,13 +105,18 @@ def trust(model: Model, planes: Sequence[Plane]) -> float:
     return overall(measures(count_planes(model, planes)), model.spec)
 
 
-def sight(model: Model, planes: Sequence[Plane]) -> float:
-    """Return how far a model sees what there is in planes, 0 to 1; see ``trust_in``."""
-    return float(np.mean([
-        trust_in(unsure(plane_scores(model, plane.image), model.spec.output),
-                 edges(plane.image.mean(axis=0))[1])
-        for plane in planes
-    ]))  # fmt: skip
+def sight_and_trust(model: Model, planes: Sequence[Plane]) -> tuple[float, float]:
+    """Return how far a model sees what there is in planes, and how right it is, 0 to 1.
+
+    See ``uncertainty.trust_in`` and ``trust``.
+    """
+    spec, scores = model.spec, [plane_scores(model, plane.image) for plane in planes]
+    sight = np.mean([
+        trust_in(unsure(its, spec.output), edges(plane.image.mean(axis=0))[1])
+        for its, plane in zip(scores, planes, strict=True)
+    ])  # fmt: skip
+    counts = count_found([_labels(its, spec) for its in scores], planes)
+    return float(sight), overall(measures(counts), spec)
 
 
 def overall(measured: dict[str, float], spec: ModelSpec) -> float:

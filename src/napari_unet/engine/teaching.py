@@ -12,7 +12,12 @@ from napari_unet.engine.config import RecallDone
 from napari_unet.engine.learner import Lesson
 from napari_unet.engine.lessons import course_of
 from napari_unet.engine.sampling import all_planes
-from napari_unet.engine.scoring import plane_labels, plane_scores, sight, trust
+from napari_unet.engine.scoring import (
+    plane_labels,
+    plane_scores,
+    sight_and_trust,
+    trust,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -77,7 +82,7 @@ class Teaching:
         """
         course = self.course
         if course.only_background:
-            return sight(model, course.training)
+            return sight_and_trust(model, course.training)[0]
         both = course.training + (course.checking if course.honest else [])
         return trust(model, both)
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
 
 from napari_unet.engine.metrics import matched, measures, mostly, pooled
-from napari_unet.engine.scoring import count_planes, overall, plane_labels
+from napari_unet.engine.scoring import (
+    count_found,
+    count_planes,
+    overall,
+    plane_labels,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from napari_unet.engine.lessons import Course
     from napari_unet.engine.metrics import Counts
@@ -79,9 +86,11 @@ class Verdict:
 
 def standing(model: Model, course: Course, memory: Memory | None) -> Standing:
     """Measure a model on corrections and on what it shall remember."""
-    learnt = count_planes(model, course.training)
+    seen = [plane_labels(model, plane.image) for plane in course.training]
+    learnt = count_found(seen, course.training)
     checking = count_planes(model, course.checking) if course.honest else learnt
-    found = [o for plane in course.training for o in _found(model, plane)]
+    pairs = zip(seen, course.training, strict=True) if model.spec.gives_objects else ()
+    found = [each for labels, plane in pairs for each in _found(labels, plane)]
     return Standing(checking, learnt, frozenset(found), remembered(model, memory))
 
 
@@ -99,10 +108,8 @@ def remembered(model: Model, memory: Memory | None) -> float | None:
     return measured.get("ap50" if model.spec.gives_objects else "dice")
 
 
-def _found(model: Model, plane: Plane) -> list[LostObject]:
-    """Return the accepted objects of a plane that a model finds."""
-    if not model.spec.gives_objects:
-        return []
+def _found(labels: NDArray[Any], plane: Plane) -> list[LostObject]:
+    """Return the accepted objects of a plane that are among what was found there."""
     trusted = plane.supervised[0] > 0
     if plane.accepted is not None:
         trusted &= plane.accepted[0] > 0
@@ -110,7 +117,7 @@ def _found(model: Model, plane: Plane) -> list[LostObject]:
     ids = np.unique(truth[truth != 0])
     if not ids.size:
         return []
-    there = matched(plane_labels(model, plane.image), truth)
+    there = matched(labels, truth)
     centres = np.rint(ndimage.center_of_mass(truth > 0, truth, there)).astype(int)
     start = np.array([part.start for part in plane.place])
     flat, zoom = len(start) - plane.labels.ndim, plane.zoom

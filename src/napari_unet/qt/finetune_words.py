@@ -63,7 +63,8 @@ def step_in_words(event: StepDone, *, joined: bool) -> str:
     """
     text = f"Step {event.step} of {event.total}"
     if event.kind:
-        return f"{text}, on images of the kind that {event.kind} knows"
+        kind = f"on images of the kind that {event.kind} knows"
+        return f"{text}, {kind}; what you correct now is learnt in the next run"
     return f"{text}, with your new corrections" if joined else text
 
 
