@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,7 @@ from napari_unet.engine.blocks import (
     shape_of,
 )
 from napari_unet.engine.config import PredictConfig
+from napari_unet.errors import Interrupted, UnetError
 from napari_unet.handover import provenance_of, write_masks, write_pairs
 from napari_unet.jobs import Job
 from napari_unet.opened import (
@@ -36,6 +38,7 @@ from napari_unet.steps import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
     from napari_unet.steps import Predicted
 
 T = TypeVar("T")
-Next = Callable[[], "Job[Any]"] | None  # makes the job that follows
+Next = Callable[[], "Job[Any] | None"] | None  # makes the job that follows
 SOON = 2**21  # pixels; fewer are predicted so soon that no part need be shown before
 AT_ONCE = 2**20  # pixels; merging more would stop the window for more than 60 ms
 MOST_MERGES = 3  # in the worker, of one prediction; then it is put in at once
@@ -75,6 +78,22 @@ class _Growing:
     began: float
     near: Region | None = None
     soon: bool = False
+
+
+@dataclass
+class Several:
+    """Predictions of several images, one after another.
+
+    Attributes
+    ----------
+    total : images in all
+    predicted : those that were, by now
+    left_out : name of each that could not be, and why
+    """
+
+    total: int
+    predicted: int = 0
+    left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Session(ToolSession, ProgressSession, FinetuneSession):
@@ -119,7 +138,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
     def predict_job(
         self, opened: OpenImage, config: PredictConfig | None = None,
         region: Region | None = None, within: NDArray[np.bool_] | None = None,
-        first: Region | None = None,
+        first: Region | None = None, then: Next = None,
     ) -> Job[Any]:  # fmt: skip
         """Predict labels and put them under what is protected.
 
@@ -132,6 +151,7 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
             that touch them are replaced as a whole
         first : a part that is predicted before, by a job of its own, so that it is seen
             early, though large objects at its edge may be cut; None: there is none
+        then : makes the job that follows when all of it is there; None: there is none
 
         Raises
         ------
@@ -146,13 +166,49 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
         shape, began = opened.corrections.shape, opened.corrections.clock()
         whole = bounded(region or everything(shape), shape)
         if first is None:
-            return self._predict_job(config, _Growing(opened, whole, within, began))
+            growing = _Growing(opened, whole, within, began)
+            return self._predict_job(config, growing, then)
         view = bounded(first, shape)
         rest = _Growing(opened, whole, within, began, view)
         return self._predict_job(
             config, _Growing(opened, view, None, began, soon=True),
-            lambda: self._predict_job(config, rest),
+            lambda: self._predict_job(config, rest, then),
         )  # fmt: skip
+
+    def predict_several_job(
+        self, images: Sequence[tuple[str, Callable[[], OpenImage]]],
+        config: PredictConfig, several: Several,
+    ) -> Job[Any] | None:  # fmt: skip
+        """Predict all of several images, one after another; each is one step of undo.
+
+        Parameters
+        ----------
+        images : name of each, and what opens it when its turn has come; what cannot be
+            opened or predicted is left out
+        config : see PredictConfig; the channel of each is its own
+        several : is told what becomes of them
+
+        Returns
+        -------
+        job : its ``accept`` returns that of the next image; None: all were left out
+
+        Raises
+        ------
+        UnetError
+            If no model is loaded.
+        """
+        self._state.model_of()
+        config = config.model_copy(update={"channel": None})
+        for number, (name, opens) in enumerate(images, start=1):
+            rest = partial(self.predict_several_job, images[number:], config, several)
+            try:
+                opened = opens()
+                job = self.predict_job(opened, config, then=_counting(several, rest))
+            except UnetError as error:
+                several.left_out.append((name, str(error)))
+            else:
+                return _leaving_out(job, name, several, rest)
+        return None
 
     def _predict_job(
         self, config: PredictConfig, growing: _Growing, then: Next = None
@@ -298,3 +354,35 @@ class Session(ToolSession, ProgressSession, FinetuneSession):
     def unsaved(self) -> list[OpenImage]:
         """The images whose corrections were not saved."""
         return [opened for opened in self.images if opened.unsaved]
+
+
+def _counting(several: Several, rest: Callable[[], Job[Any] | None]) -> Next:
+    """Return what takes note of a predicted image and goes on."""
+
+    def then() -> Job[Any] | None:
+        several.predicted += 1
+        return rest()
+
+    return then
+
+
+def _leaving_out(
+    job: Job[Any], name: str, several: Several, rest: Callable[[], Job[Any] | None]
+) -> Job[Any]:
+    """Return a job that goes on with the rest where its image cannot be predicted."""
+
+    def steps() -> Generator[Any, Any, Any]:
+        try:
+            return (yield from job.steps)
+        except Interrupted:
+            raise
+        except UnetError as error:
+            return error
+
+    def accept(result: Any) -> Job[Any] | None:
+        if not isinstance(result, UnetError):
+            return job.accept(result)
+        several.left_out.append((name, str(result)))
+        return rest()
+
+    return replace(job, steps=steps(), accept=accept)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from napari.layers import Labels
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -391,6 +392,38 @@ def test_a_slice_that_is_left_while_it_is_predicted_is_the_one_that_is_done(
     one.wait_idle()
     assert one.pixels.any(axis=(1, 2)).tolist() == [False, True, False, False]
     assert one.viewer.dims.point[0] == 3
+
+
+def test_all_images_are_predicted_and_what_cannot_be_is_named(
+    hands, tiny_files
+) -> None:
+    one = ready(hands, tiny_files)
+    one.viewer.add_image(np.stack([GREY] * 2), name="stack")
+    one.viewer.add_image(np.full((20, 20), np.nan, np.float32), name="broken")
+    one.viewer.add_image(GREY[:40], name="chosen")
+    one.choose("predict.image", "chosen")
+    one.choose("predict.scope", "all images")
+    bar = one.find("predict.run").parent().findChild(QProgressBar)
+    said: set[str] = set()
+    one.bench.runner.progressed.connect(lambda *_: said.add(bar.format()))
+    one.press("predict.run")
+    one.wait_idle()
+    one.wait(lambda: "images predicted" in one.text("predict"))
+    assert one.text("predict").startswith("3 of 4 images predicted.\nbroken: ")
+    assert "NaN" in one.text("predict")
+    found = {
+        layer.name: np.asarray(layer.data).any(axis=(-1, -2)).tolist()
+        for layer in one.viewer.layers if isinstance(layer, Labels)
+    }  # fmt: skip
+    assert found == {
+        "chosen - U-Net": True, "nuclei - U-Net": True, "stack - U-Net": [True, True],
+    }  # fmt: skip
+    assert one.find("predict.image", QComboBox).currentText() == "chosen"
+    assert one.viewer.layers.selection.active.name == "chosen - U-Net"
+    assert "image 1 of 4: %p%" in said
+    one.find("predict.threshold", QDoubleSpinBox).setValue(1.0)
+    one.wait_idle()
+    assert not np.asarray(one.viewer.layers["chosen - U-Net"].data).any()
 
 
 def test_sliders_that_move_while_it_predicts_count_once_it_is_done(

@@ -40,8 +40,9 @@ log = logging.getLogger(__name__)
 SHORTEST_PAUSE = 0.1  # seconds between two progress events (fact F11)
 SOON_DONE = 300  # milliseconds before a short job has a bar: to make one takes 25
 THREADS = 4  # at least: keeping what was done must not wait behind the other lanes
-QUIET = "journal"  # writes what was done, several times a minute
-UNSEEN = (QUIET, "ahead")  # lanes without bars and notifications
+QUIET = "journal"  # the lane that writes what was done, several times a minute
+AHEAD = "ahead"  # the lane that makes ready what a later job needs
+UNSEEN = (QUIET, AHEAD)  # lanes without bars and notifications
 LONGEST_END = 20_000  # milliseconds that a last step may take when Python exits
 KEPT = (EpochDone, PreviewDone, PartDone)  # events that are told however fast they come
 COUNTED = (
@@ -118,9 +119,14 @@ class JobWorker(WorkerBase):
         return self.result
 
     def begin(self) -> None:
-        """Begin now, without the event loop that napari's workers wait for."""
+        """Begin now, without the event loop that napari's workers wait for.
+
+        Python ends only after what is made ready ahead: a library that it ended in
+        the middle of importing would abort the process.
+        """
         if self._begun.acquire(blocking=False):
-            threading.Thread(target=self._carry_out, daemon=True).start()
+            daemon = self.job.lane != AHEAD
+            threading.Thread(target=self._carry_out, daemon=daemon).start()
 
     def _carry_out(self) -> None:
         try:
@@ -230,6 +236,8 @@ class JobRunner(QObject):
         worker.finished.connect(  # after what accepting left for the next turn
             lambda: QTimer.singleShot(0, lambda: self._on_finished(worker))
         )
+        if job.lane == AHEAD:
+            worker.begin()
         worker.start()
         if job.lane == "network":
             self.busy_changed.emit(True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary, ref
@@ -15,7 +16,7 @@ from napari_unet.errors import ImageError, ProjectError, UnetError
 from napari_unet.handover import provenance_of
 from napari_unet.qt import layers as layer_tools
 from napari_unet.qt.layer_axes import channel_for
-from napari_unet.qt.overlays import OVERLAY
+from napari_unet.qt.overlays import OVERLAY, undisturbed
 from napari_unet.qt.pixel_size import pixel_size_of
 from napari_unet.qt.refresh import refresh_part
 from napari_unet.session import Session
@@ -220,7 +221,9 @@ class LayerBench(QObject):
                 **self._places[opened],
             )
             self._labels[opened] = layer
-            self.viewer.add_layer(layer)
+            mine = image is unwrapped(self.image)  # else the user may draw elsewhere
+            with nullcontext() if mine else undisturbed(self.viewer):
+                self.viewer.add_layer(layer)
         self._labels[opened] = layer
         session = self.session
         self._releases[opened] = layer_tools.bind(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet.engine.config import BlockDone, LabelsConfig, PartDone, TileDone
-from napari_unet.errors import UnetError
+from napari_unet.errors import ImageError, UnetError
 from napari_unet.qt.forms import ConfigForm
 from napari_unet.qt.image_facts import ImageFacts
+from napari_unet.qt.layer_axes import channel_for, layer_axes
 from napari_unet.qt.layers import (
     NEARLY_ALL,
     check_in_view,
@@ -26,7 +28,7 @@ from napari_unet.qt.layers import (
 )
 from napari_unet.qt.outlines import drawn_region
 from napari_unet.qt.parts import LayerChooser, Panel, enable, side_by_side
-from napari_unet.session import SOON
+from napari_unet.session import SOON, Several
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,13 +38,16 @@ if TYPE_CHECKING:
     from napari_unet.opened import OpenImage
 
 NEW = "new layer"
+ALL_IMAGES = "all images"
 SCOPES = {
     "view": "what is visible now (all of an axis if most of it is)",
     "slice": "the whole of the current slice",
     "region": "what is drawn in a shapes layer (rectangles, polygons, ellipses)",
     "everything": "all slices; what is in view first",
+    ALL_IMAGES: "everything of every open image, one after another",
 }
 SMALL_PART = 0.3  # of everything; so much in view is predicted first
+MOST_SAID = 3  # images that could not be predicted
 READY = "Ready to predict."
 PARTLY = (
     "Cancelled: what was predicted by then stays; objects may be cut where its parts "
@@ -63,6 +68,7 @@ class PredictPanel(Panel):
         self._began_with: LabelsConfig | None = None  # of this panel's prediction
         self._kept: Any = None  # scores that were there before it
         self._partly = False  # whether parts of it are shown
+        self._several: Several | None = None  # images that it is a part of
         self.image = LayerChooser(
             bench, Image, "unet.predict.image", "The image layer to predict on"
         )
@@ -149,16 +155,50 @@ class PredictPanel(Panel):
         bench.settle()
         if bench.session.model is None:
             raise UnetError("No model is loaded: choose one in the Model panel first.")
-        opened = bench.open(self.image.layer, self.facts.axes, self.labels.layer)
-        self.facts.show_pixel_size()  # the layer may have got another scale
-        self._opened, opened.channel = opened, self.facts.channel
-        self._began_with, self._kept = self.settings.value(), opened.kept
-        self._share_config()
+        if self.scope.currentText() == ALL_IMAGES:
+            return self._make_several()
+        opened = self._open_chosen()
         region, within = self._asked(opened)
         first = self._first(opened, region)
         return bench.session.predict_job(
             opened, bench.predict_config, region, within, first
         )
+
+    def _open_chosen(self) -> OpenImage:
+        bench = self.bench
+        opened = bench.open(self.image.layer, self.facts.axes, self.labels.layer)
+        self.facts.show_pixel_size()  # the layer may have got another scale
+        self._opened, opened.channel = opened, self.facts.channel
+        self._began_with, self._kept = self.settings.value(), opened.kept
+        self._share_config()
+        return opened
+
+    def _make_several(self) -> Any:
+        """Return a job for all images, the chosen one first."""
+        bench, chosen = self.bench, self.image.layer
+        others = [each for each in bench.layers(Image) if each is not chosen]
+        images = [(chosen.name, self._open_chosen)]
+        images += [(each.name, partial(self._open_other, each)) for each in others]
+        self._several = several = Several(len(images))
+        self._share_config()
+        job = bench.session.predict_several_job(images, bench.predict_config, several)
+        if job is None:
+            self._several = None
+            name, why = several.left_out[0]
+            raise UnetError(f"No image can be predicted; {name}: {why}")
+        return job
+
+    def _open_other(self, layer: Image) -> OpenImage:
+        """Return an image as it would be predicted if it were chosen."""
+        bench = self.bench
+        if layer not in bench.layers(Image):
+            raise ImageError("it was closed meanwhile")
+        bench.settle()
+        model = bench.session.model
+        axes = layer_axes(layer, model.spec.architecture if model else None)
+        opened: OpenImage = bench.open(layer, axes, bench.labels_of(layer))
+        opened.channel = channel_for(bench, layer, axes)
+        return opened
 
     def _share_config(self, _: Any = None) -> None:
         """Let the bench know the settings; previews of versions use them too."""
@@ -266,7 +306,11 @@ class PredictPanel(Panel):
         self._partly = self._partly or isinstance(event, PartDone)
         if isinstance(event, TileDone):
             making = isinstance(event, BlockDone)
-            self.bar.setFormat("making labels: %p%" if making else "%p%")
+            text = "making labels: %p%" if making else "%p%"
+            if (several := self._several) is not None:
+                number = several.predicted + len(several.left_out) + 1
+                text = f"image {number} of {several.total}: {text}"
+            self.bar.setFormat(text)
             self.bar.setRange(0, event.total)
             self.bar.setValue(event.done)
             self.bar.show()
@@ -278,10 +322,37 @@ class PredictPanel(Panel):
         if not job.title.startswith("Predicting") or opened is None:
             return
         self._began_with = None
-        if problem:
+        several, self._several = self._several, None
+        if several is not None:
+            self.summary.setText(several_in_words(several, problem))
+        elif problem:
             shown = self._partly or opened.kept is not self._kept
             if problem == "cancelled":
                 problem = PARTLY if shown else "Cancelled"
             self.summary.setText(problem)
         elif began_with not in (None, self.settings.value()):  # moved meanwhile
             self._on_settings_changed(self.settings.value())
+
+
+def several_in_words(several: Several, problem: str) -> str:
+    """Say what became of several images.
+
+    Parameters
+    ----------
+    several : those that were to be predicted
+    problem : what ended it before its time, or ""
+    """
+    done = several.predicted + len(several.left_out)
+    if problem == "cancelled":
+        return (
+            f"Cancelled after {done} of {several.total} images; what was predicted by "
+            "then stays."
+        )
+    text = f"{several.predicted} of {several.total} images predicted."
+    left_out = [f"{name}: {why}" for name, why in several.left_out]
+    if problem:
+        left_out.append(problem)
+    if len(left_out) > MOST_SAID:
+        more = len(left_out) - MOST_SAID
+        left_out[MOST_SAID:] = [f"and {more} more"]
+    return "\n".join([text, *left_out])
