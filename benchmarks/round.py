@@ -70,6 +70,7 @@ def _correct(session: Session, cases: list[Any]) -> None:
         first = its.next_label
         its.edit("paint", whole, np.where(truth > 0, truth + first, 0).astype(np.int32))
         its.accept(whole)
+    session.assign_roles()  # as the window does a moment after a stroke
 
 
 def _round(session: Session, cases: list[Any]) -> dict[str, Any]:

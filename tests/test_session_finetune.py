@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from napari_unet.engine.blocks import everything
 from napari_unet.engine.commands import Command
 from napari_unet.engine.config import FinetuneConfig, KindDone, RecallDone, StepDone
 from napari_unet.engine.drain import drain
 from napari_unet.engine.finetune import Knowledge, finetune_steps
+from napari_unet.engine.pace import PREPARING, TRIAL, Pace
 from napari_unet.engine.sampling import Example
 from napari_unet.engine.teaching import Memory
 from napari_unet.engine.verdict import LostObject, Verdict
@@ -254,3 +256,40 @@ def test_commands_sent_while_it_recalls_are_not_lost() -> None:
             break
     assert result.stopped
     assert count <= 1
+
+
+# -- how long it will take
+
+
+def corrected(*, right: bool) -> Session:
+    """Return a session of five images that were predicted right, or not at all."""
+    session = session_of(0)
+    whole = everything((96, 96))
+    for number in range(5):
+        pixels, labels = nuclei(seed=number)
+        opened = session.add_image(f"image {number}", pixels, "YX")
+        its = opened.corrections
+        its.merge(labels if right else np.zeros_like(labels), whole)
+        session._note_prediction(opened, whole, 1)
+        its.edit("paint", whole, np.where(labels > 0, labels + its.next_label, 0))
+        its.accept(whole)
+    session.assign_roles()
+    session._note_pace(1.0, 96 * 96)
+    return session
+
+
+def test_a_trial_is_foretold_where_the_model_was_mostly_wrong() -> None:
+    right, wrong = (
+        corrected(right=each).plan(FinetuneConfig()).seconds for each in (True, False)
+    )
+    assert right is not None
+    assert wrong is not None
+    assert wrong - PREPARING == pytest.approx((1 + TRIAL) * (right - PREPARING))
+
+
+def test_what_the_last_one_did_is_foretold_while_the_same_version_is_in_use() -> None:
+    session = corrected(right=True)
+    session._pace = Pace(0.0, 1e-5, trials=2)
+    alone = session.plan(FinetuneConfig()).seconds
+    session._began_with = 1
+    assert session.plan(FinetuneConfig()).seconds == pytest.approx(alone * 1.4)

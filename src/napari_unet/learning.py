@@ -179,8 +179,9 @@ def finetune_on(
             event = steps.send(answer)
         except StopIteration as end:
             result: FinetuneResult = end.value
-            pixels = pixels_of(config, remembers=known.memory is not None)
-            pace = clock.pace(pixels)
+            pace = clock.pace(pixels_of(config, remembers=result.recalls))
+            if pace is not None:
+                pace = replace(pace, trials=result.trials, recalls=result.recalls)
             recipe = recorder.recipe(result) if recorder else None
             return replace(result, pace=pace, recipe=recipe)
         if isinstance(event, Preparing):  # how many come depends on what is recalled

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
 from napari_unet.engine.holdout import Sites
-from napari_unet.engine.pace import foretold, pace_of_prediction, pixels_of
+from napari_unet.engine.pace import (
+    FEW,
+    POOR,
+    foretold,
+    pace_of_prediction,
+    pixels_of,
+)
 from napari_unet.engine.recipe import Descent
 from napari_unet.errors import TrainingError
 from napari_unet.formats.bundled import memory_path
@@ -73,6 +80,7 @@ class FinetuneSession(HoldoutSession):
         self._pace: Pace | None = None  # of a fine-tuning of this network
         self._guess: Pace | None = None  # from a prediction
         self._paced: object = None  # the network of which both are
+        self._began_with = 0  # number of the version that the last one began with
         self._memories: dict[str, Memory | None] = {}
 
     def corrected(self, kind: tuple[int, bool] | None = None) -> list[OpenImage]:
@@ -195,26 +203,43 @@ class FinetuneSession(HoldoutSession):
         sites = Sites()
         for opened in found:
             sites = sites.plus(opened.roles.sites)
-        return Plan(
-            sum(t.edited_objects + t.accepted_objects for t in tallies),
-            sum(t.edited_pixels + t.accepted_pixels for t in tallies),
-            sites,
-            self._foretold(config, sites),
-        )
+        objects = sum(t.edited_objects + t.accepted_objects for t in tallies)
+        pixels = sum(t.edited_pixels + t.accepted_pixels for t in tallies)
+        return Plan(objects, pixels, sites, self._foretold(config, sites, objects))
 
-    def _foretold(self, config: FinetuneConfig, sites: Sites) -> float | None:
+    def _foretold(
+        self, config: FinetuneConfig, sites: Sites, objects: int
+    ) -> float | None:
         """Return how many seconds a fine-tuning would take; None: nobody knows yet."""
         version, origin = self.version, self._state.origin()
         pace = self._pace or self._guess
         if version is None or pace is None or not self._same_network():
             return None
-        trials = 1
+        poor = self._is_poor(version.number)
+        if self._pace is None and poor:  # the loaded network stays beside the new one
+            pace = replace(pace, recalls=False)
+        trials = 0
         if sites.held_out and config.start == "auto":
             trials += origin is not None and origin.number != version.number
             trials += self._state.draft_model() is not None
+            share = sites.held_out / (sites.held_out + sites.learning)
+            scratch = poor and not pace.recalls and objects * share >= FEW
+            trials += trials > 0 or scratch  # that of the version in use
         source = origin.opening.source if origin and origin.opening else ""
         remembers = config.remember > 0 and memory_path(source).is_file()
-        return foretold(pace, config, pixels_of(config, remembers=remembers), trials)
+        pixels = pixels_of(config, remembers=remembers and pace.recalls)
+        if self._pace is not None and self._began_with == version.number:
+            trials = max(trials, pace.trials)
+        return foretold(pace, config, pixels, trials)
+
+    def _is_poor(self, version: int) -> bool:
+        """Tell whether a version was mostly wrong where it was corrected."""
+        scores = [
+            visit.score for opened in self.images
+            for visit in opened.corrections.visits.scored()
+            if visit.counts and visit.version == version
+        ]  # fmt: skip
+        return bool(scores) and mean(scores) < POOR
 
     def _same_network(self) -> bool:
         model = self.model
@@ -241,6 +266,7 @@ class FinetuneSession(HoldoutSession):
         self.kinds = _kinds(begun.taught, result.staying)
         if result.pace is not None:
             self._pace, self._paced = result.pace, result.model.spec.architecture
+            self._began_with = begun.base
         if result.verdict.better and begun.base == self._state.current:
             self.keep()
         else:

@@ -306,6 +306,21 @@ def test_the_better_start_is_found_by_held_out_corrections_and_said() -> None:
     assert "the model as it was loaded" in result.summary
 
 
+def test_random_weights_are_tried_where_the_current_ones_stay_poor() -> None:
+    examples = [learnt(example(16)), held(example(16))]
+    stays = QUICK.model_copy(update={"steps": 5, "learning_rate": 1e-6})
+    result = finetune(tiny_model(), examples, config=stays)
+    assert (result.trials, result.steps) == (2, 7)
+    gets_better = LONG.model_copy(update={"steps": 300})
+    seen: list[StepDone] = []
+    result = finetune(
+        tiny_model(), examples, config=gets_better,
+        on_step=lambda event: seen.append(event) if isinstance(event, StepDone) else 0,
+    )  # fmt: skip
+    assert (result.start, result.trials, result.steps) == ("current", 1, 360)
+    assert [seen[0].total, seen[-1].step, seen[-1].total] == [420, 360, 360]
+
+
 def test_what_throws_learning_away_must_be_better_by_a_standard_error() -> None:
     assert doubt_of("base", 4) == doubt_of("scratch", 4) == 0.25
     assert doubt_of("base", 25) == 0.1

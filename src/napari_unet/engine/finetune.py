@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.own_kind import OwnKind
     from napari_unet.engine.pace import Pace
     from napari_unet.engine.recipe import Recipe
-    from napari_unet.engine.sampling import Example
+    from napari_unet.engine.sampling import Example, Plane
     from napari_unet.engine.teaching import Memory
 
 NOTHING_OF_IT = (
@@ -64,6 +64,8 @@ class FinetuneResult:
     staying : which of the examples, as they were given at first, stay with the network
         beside the new one
     steps : weight updates that were made, those of trials too
+    trials : starts that were tried; 0: there was no choice
+    recalls : whether images of the memory were learnt beside the corrections
     stopped : whether it was asked to stop
     learnt : corrections that joined, and after which step
     pace : how fast it went; None: it was not measured
@@ -86,6 +88,8 @@ class FinetuneResult:
     pace: Pace | None = None
     recipe: Recipe | None = None
     staying: tuple[int, ...] = ()
+    trials: int = 0
+    recalls: bool = False
 
 
 FinetuneSteps = Generator[Any, Any, FinetuneResult]
@@ -174,6 +178,7 @@ def finetune_steps(
     own = yield from own_kind_steps(examples, knowing, model, memory, config)
     mine = theirs = more = None
     elder = model.elder
+    recalled: list[Plane] = []
     if own.teaches(examples):
         course = course_of(own.of(examples), model, config)
         elder, recalled = yield from remembering(own, examples, course, memory)
@@ -191,7 +196,7 @@ def finetune_steps(
     result = _result(own, elder, mine, theirs, unfit, config)
     staying = own.staying(examples)
     said = result.summary + who_stays(elder, mine, theirs, len(staying))
-    return replace(result, summary=said, staying=staying)
+    return replace(result, summary=said, staying=staying, recalls=bool(recalled))
 
 
 def _result(
@@ -232,6 +237,7 @@ def _result(
         remark, text, verdict, main.start,
         sum(each.steps for each in parts), any(each.stopped for each in parts),
         tuple(each for part in parts for each in part.learnt),
+        trials=main.fitted.trials,
     )  # fmt: skip
 
 

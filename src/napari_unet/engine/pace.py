@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 TRAINING = 3.0  # times as long as predicting: forwards, and twice backwards
 TRIAL = 0.2  # of the steps: how long each start is tried
+POOR = 0.3  # a model that is this wrong on corrections may be no better than none
+FEW = 10  # held-out objects; a choice between starts, or checks, by fewer is chance
 PREPARING = 6.0  # seconds, unless it was measured
 
 
@@ -28,12 +30,16 @@ class Pace:
     check : seconds of a check on held-out corrections
     beside : for each step, those that the network made that stays with images of the
         loaded model's kind
+    trials : starts that were tried, 0: there was no choice
+    recalls : whether images of the memory were learnt beside the corrections
     """
 
     prepare: float = PREPARING
     pixel: float = 0.0
     check: float = 0.0
     beside: float = 0.0
+    trials: int = 0
+    recalls: bool = True
 
 
 def pace_of_prediction(seconds: float, pixels: int) -> Pace:
@@ -60,12 +66,12 @@ def foretold(pace: Pace, config: FinetuneConfig, pixels: float, trials: int) -> 
     pace : of this machine
     config : with steps
     pixels : of one step, see ``pixels_of``
-    trials : how many starts are tried first; 1: none
+    trials : how many starts are tried first
     """
     longer = 1 + pace.beside
-    steps = config.steps * (longer + (TRIAL * trials if trials > 1 else 0))
+    steps = config.steps * (longer + TRIAL * trials)
     checks = longer * config.steps / config.evaluate_every + 1
-    checks += (trials if trials > 1 else 0) + (1 if pace.beside else 0)
+    checks += trials + (1 if pace.beside else 0)
     return pace.prepare + steps * pixels * pace.pixel + checks * pace.check
 
 

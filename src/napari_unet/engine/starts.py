@@ -10,7 +10,7 @@ from napari_unet.engine.commands import Learn
 from napari_unet.engine.learner import Manner
 from napari_unet.engine.metrics import measures
 from napari_unet.engine.model import new_model
-from napari_unet.engine.pace import TRIAL
+from napari_unet.engine.pace import FEW, POOR, TRIAL
 from napari_unet.engine.scoring import count_planes, overall
 from napari_unet.engine.training import fit_steps
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from napari_unet.engine.teaching import Teaching
     from napari_unet.engine.training import FitSteps, Fitted, Scorer
 
-POOR = 0.3  # a model that is this wrong on corrections may be no better than none
-FEW = 10  # held-out objects; a choice between starts, or checks, by fewer is chance
 LEARNT = ("current", "draft")  # starts from which nothing that was learnt gets lost
 STARTS = {
     "current": "the version in use",
@@ -42,7 +40,9 @@ def fit_from_best(
 
     What would throw away all that was learnt must be better by a standard error of
     the held-out score. Where that is of few objects, random weights are not tried, and
-    the last weights are kept, which are an average, not those of the best check.
+    the last weights are kept, which are an average, not those of the best check. They
+    are not tried either where something that was learnt is no longer poor after its
+    trial: then it leads to better things.
     """
 
     def score(current: Model) -> float:
@@ -67,13 +67,17 @@ def fit_from_best(
     whole = _Whole(config.steps + trial * len(candidates))
     tried: dict[str, tuple[float, Model]] = {}
     for start, candidate in candidates.items():
+        if start == "scratch" and max(score for score, _ in tried.values()) >= POOR:
+            whole.total -= trial
+            continue
         fitted = yield from whole.part(train(candidate, short, False), trial)
         if fitted.stopped:
             return start, fitted
         tried[start] = fitted.score - doubt_of(start, known), fitted.model
     start = max(tried, key=lambda each: tried[each][0])
     best = train(tried[start][1], config, enough)
-    return start, (yield from whole.part(best, config.steps, last=True))
+    fitted = yield from whole.part(best, config.steps, last=True)
+    return start, replace(fitted, trials=len(tried))
 
 
 def doubt_of(start: str, objects: int) -> float:

@@ -46,6 +46,7 @@ class Fitted:
     stopped : whether that was asked for before the end
     learnt : corrections that joined, and after which step
     score : of the last check
+    trials : starts that were tried; 0: there was no choice
     """
 
     model: Model
@@ -55,6 +56,7 @@ class Fitted:
     stopped: bool = False
     learnt: tuple[tuple[int, Learn], ...] = ()
     score: float = 0.0
+    trials: int = 0
 
 
 FitSteps = Generator[Any, Any, Fitted]
