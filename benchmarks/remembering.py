@@ -6,11 +6,14 @@ on unseen images of that kind stands against what it loses on fluorescence image
     python benchmarks/remembering.py
     python benchmarks/remembering.py --kinds histology --steps 240 --seeds 3
 
-Ways: ``plain`` (nothing is remembered), ``replay W`` (synthetic images of the old kind,
-of which the loaded model's scores are learnt with weight W), ``average S`` (weights of
-the plain result and of the loaded model averaged, S of the new), ``replay+average S``,
-``adapters`` (only norms and the last layer learn), ``own images`` (the loaded model is
-the teacher on the user's other images, turned light for dark, and nothing synthetic).
+Ways: ``as loaded``, ``plain`` (nothing is remembered), ``replay W`` (synthetic images
+of the old kind, of which the loaded model's scores are learnt with weight W),
+``average S`` (weights of the plain result and of the loaded model averaged, S of the
+new), ``replay+average S``, ``adapters`` (only norms and the last layer learn), ``own
+images`` (the loaded model is the teacher on the user's other images, turned light for
+dark, and nothing synthetic), ``one for each kind`` (the default: where the kinds can be
+told apart the loaded network stays beside the new one, and the image chooses). In all
+others there is one network. ``docs/make_curves.py`` draws what each gains and loses.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -96,19 +100,25 @@ def compared(
     synthetic = Memory([Example(i, t) for i, t in bundled_memory(options.model)])
     own = Memory([_turned(image) for image, _ in cases[IMAGES : IMAGES + OTHERS]])
 
+    def alone(memory: Memory | None, weight: float, start: Model = base) -> Model:
+        with patch("napari_unet.engine.elders.gate_between", return_value=None):
+            return learn(memory, weight, start)
+
     def learn(memory: Memory | None, weight: float, start: Model = base) -> Model:
         settings = config.model_copy(update={"remember": weight})
         steps = finetune_steps(start, examples, settings, Knowledge(base, None, memory))
         return drain(steps).model
 
-    plain = learn(None, 0.0)
-    replayed = {weight: learn(synthetic, weight) for weight in WEIGHTS}
-    ways = {"plain": plain, **{f"replay {w:g}": m for w, m in replayed.items()}}
+    plain = alone(None, 0.0)
+    replayed = {weight: alone(synthetic, weight) for weight in WEIGHTS}
+    ways = {"as loaded": base, "plain": plain}
+    ways |= {f"replay {w:g}": m for w, m in replayed.items()}
     for share in SHARES:
         ways[f"average {share:g}"] = averaged(base, plain, share)
         ways[f"replay+average {share:g}"] = averaged(base, replayed[2.0], share)
-    ways["adapters"] = learn(None, 0.0, adaptable(base))
-    ways["own images"] = learn(own, 2.0)
+    ways["adapters"] = alone(None, 0.0, adaptable(base))
+    ways["own images"] = alone(own, 2.0)
+    ways["one for each kind"] = learn(synthetic, 2.0)
     rows = []
     for way, model in ways.items():
         clock = time.perf_counter()

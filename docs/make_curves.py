@@ -1,11 +1,14 @@
-"""Draw the curves of benchmarks/annotator.py: score against corrected objects.
+"""Draw the curves of benchmarks/annotator.py and of benchmarks/remembering.py.
 
     python benchmarks/annotator.py --json annotator.json
     QT_QPA_PLATFORM=offscreen python docs/make_curves.py annotator.json
 
+Of the annotator it is the score against corrected objects.
 Each kind of image has its own picture, ``docs/images/annotator-<kind>.png``: a thin
 line for each seed, a thick one for their mean with its 95 % interval shaded, and a
-dashed one for the mean of training on all true masks.
+dashed one for the mean of training on all true masks. Of ways to remember it is what
+each gains on a new kind of image against what it keeps of the old one, as
+``docs/images/remembering-<kind>.png``.
 """
 
 from __future__ import annotations
@@ -32,26 +35,66 @@ WORDS = {
     "ours": "places from Next", "random": "places by chance",
     "scratch": "the same from random weights",
 }  # fmt: skip
+FAMILIES = {
+    "replay+average": "#e69f00",
+    "replay": "#0072b2",
+    "average": "#cc79a7",
+}
 SIZE = (640, 400)  # pixels
 SHADE = 40  # of 255, opacity of an interval
 
 
 def main() -> None:
     """Read the figures and draw a picture for each kind of image."""
-    rows = [
-        row
-        for path in sys.argv[1:]
-        for row in json.loads(Path(path).read_text())["rows"]
-    ]
     application = pg.mkQApp()
-    for kind in dict.fromkeys(row["kind"] for row in rows):
-        draw(kind, [row for row in rows if row["kind"] == kind])
+    pg.setConfigOptions(background="w", foreground="k", antialias=True)
+    drawn: dict[str, list[dict[str, Any]]] = {"annotator": [], "remembering": []}
+    for path in sys.argv[1:]:
+        told = json.loads(Path(path).read_text())
+        drawn[told["benchmark"]] += told["rows"]
+    for benchmark, draw in (("annotator", draw_sessions), ("remembering", draw_ways)):
+        rows = drawn[benchmark]
+        for kind in dict.fromkeys(row["kind"] for row in rows):
+            draw(kind, [row for row in rows if row["kind"] == kind])
     application.quit()
 
 
-def draw(kind: str, rows: list[dict[str, Any]]) -> None:
+def draw_ways(kind: str, rows: list[dict[str, Any]]) -> None:
+    """Draw what each way to remember gains on one kind of image, and what it keeps."""
+    widget = pg.PlotWidget(title=f"nuclei-2d, four masked images of {kind} learnt")
+    widget.resize(*SIZE)
+    widget.setLabel("bottom", "AP@0.5 on fluorescence, the old kind")
+    widget.setLabel("left", f"AP@0.5 on unseen {kind}")
+    for axis in ("left", "bottom"):
+        widget.getAxis(axis).enableAutoSIPrefix(False)
+    widget.setXRange(-0.05, 1.05)
+    widget.setYRange(-0.03, max(row["ap50"] for row in rows) + 0.07)
+    at = {row["way"]: (row["known_ap50"], row["ap50"]) for row in rows}
+    for family, color in FAMILIES.items():
+        its = sorted(point for way, point in at.items() if family_of(way) == family)
+        widget.plot(*np.array(its).T, pen=pg.mkPen(color, width=1))
+    for way, (x, y) in at.items():
+        color = FAMILIES.get(family_of(way), "k")
+        dot = pg.ScatterPlotItem([x], [y], size=9, brush=color, pen=None)
+        widget.addItem(dot)
+        name = pg.TextItem(way, color=color, anchor=(0, 1))
+        name.setPos(x, y)
+        widget.addItem(name)
+    _export(widget, f"remembering-{kind}")
+
+
+def family_of(way: str) -> str:
+    """Return a way without its weight."""
+    return way.rsplit(" ", 1)[0]
+
+
+def _export(widget: pg.PlotWidget, name: str) -> None:
+    widget.show()
+    ImageExporter(widget.plotItem).export(str(FOLDER / f"{name}.png"))
+
+
+def draw_sessions(kind: str, rows: list[dict[str, Any]]) -> None:
     """Draw the curves of one kind of image."""
-    pg.setConfigOptions(background="w", foreground="k", antialias=True)
     widget = pg.PlotWidget(title=f"nuclei-2d, corrected on {kind}")
     widget.resize(*SIZE)
     widget.addLegend(offset=(-10, -10))
@@ -89,10 +132,7 @@ def draw(kind: str, rows: list[dict[str, Any]]) -> None:
         pen = pg.mkPen("k", width=2, style=pg.QtCore.Qt.PenStyle.DashLine)
         widget.addLine(y=float(np.mean(everything)), pen=pen)
         widget.plot([], [], pen=pen, name="all true masks, as many steps")
-    widget.show()
-    ImageExporter(widget.plotItem).export(
-        str(FOLDER / f"annotator-{kind.replace(' ', '-')}.png")
-    )
+    _export(widget, f"annotator-{kind.replace(' ', '-')}")
 
 
 def curves(rows: list[dict[str, Any]]) -> list[np.ndarray]:
