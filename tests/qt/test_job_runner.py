@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import threading
 import time
@@ -459,6 +460,29 @@ def test_what_is_made_ready_ahead_is_neither_shown_nor_waited_for(
     watched.runner.cancel_all()
     watched.wait(3)
     assert watched.ends[-1] == ("ahead", "cancelled")
+
+
+def test_the_garbage_collector_rests_until_all_first_steps_are_over(
+    watched: Watched,
+) -> None:
+    gates = [threading.Event(), threading.Event()]
+    inside = [threading.Event(), threading.Event()]
+
+    def importing(number: int) -> Generator[int, None, None]:
+        inside[number].set()
+        gates[number].wait(20)
+        yield 1
+
+    for number, lane in enumerate(("ahead", "network")):
+        watched.runner.run(job(importing(number), lane=lane, title=lane))
+        watched.qtbot.waitUntil(inside[number].is_set, timeout=20_000)
+    assert not gc.isenabled()
+    gates[1].set()
+    watched.wait()
+    assert not gc.isenabled()
+    gates[0].set()
+    watched.wait(2)
+    assert gc.isenabled()
 
 
 def test_a_job_that_was_just_started_is_finished_without_the_event_loop(

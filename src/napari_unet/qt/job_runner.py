@@ -63,6 +63,28 @@ LATE_IMPORTS = (
 )
 
 
+class _Resting:
+    """Lets Python's garbage collector rest until the last of several threads ends."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._threads += 1
+            gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._threads -= 1
+            if not self._threads:
+                gc.enable()
+
+
+_RESTING = _Resting()
+
+
 @cache
 def _wait_at_exit() -> None:
     """Let jobs end before Python does; napari waits only where its event loop quits.
@@ -161,13 +183,10 @@ class JobWorker(WorkerBase):
         """
         if self.job.lane == QUIET:
             return next(steps)
-        gc.disable()
-        try:
+        with _RESTING:
             for module in LATE_IMPORTS:
                 import_module(module)
             return next(steps)  # a fresh generator takes no command
-        finally:
-            gc.enable()
 
     def _report(self, event: Any) -> None:
         if isinstance(event, KEPT):  # however many: the others keep their turn
