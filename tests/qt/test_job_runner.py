@@ -54,6 +54,17 @@ def watched(qtbot):
     qtbot.waitUntil(lambda: not watched.runner._workers, timeout=20_000)
 
 
+@pytest.fixture
+def bars(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the titles of napari's progress bars, as they are made."""
+    made: list[str] = []
+    monkeypatch.setattr(
+        "napari_unet.qt.bars.progress",
+        lambda **given: made.append(given["desc"]) or progress(**given),
+    )
+    return made
+
+
 def job(steps: Any, accept: Any = lambda _: None, lane: Any = "network", title="job"):
     return Job(title, steps, 0, accept, lane)
 
@@ -392,13 +403,8 @@ def test_parts_that_come_at_once_are_not_taken_inside_each_other(
 
 
 def test_a_short_job_has_a_bar_only_if_it_takes_a_while(
-    watched: Watched, monkeypatch
+    watched: Watched, bars: list[str]
 ) -> None:
-    bars: list[str] = []
-    monkeypatch.setattr(
-        "napari_unet.qt.bars.progress",
-        lambda **given: bars.append(given["desc"]) or progress(**given),
-    )
     over, gate = threading.Event(), threading.Event()
     over.set()
     watched.runner.run(job(waiting_for(over), lane="short", title="quick"))
@@ -412,14 +418,9 @@ def test_a_short_job_has_a_bar_only_if_it_takes_a_while(
 
 
 def test_the_journal_lane_is_quiet_and_never_waits_for_others(
-    watched: Watched, monkeypatch
+    watched: Watched, bars: list[str]
 ) -> None:
     gate = threading.Event()
-    bars: list[str] = []
-    monkeypatch.setattr(
-        "napari_unet.qt.bars.progress",
-        lambda **given: bars.append(given["desc"]) or progress(**given),
-    )
     watched.runner.run(job(waiting_for(gate), title="network"))
     watched.runner.run(job(waiting_for(gate), lane="short", title="short"))
     watched.busy.clear()
@@ -438,13 +439,8 @@ def test_the_journal_lane_is_quiet_and_never_waits_for_others(
 
 
 def test_what_is_made_ready_ahead_is_neither_shown_nor_waited_for(
-    watched: Watched, monkeypatch
+    watched: Watched, bars: list[str]
 ) -> None:
-    bars: list[str] = []
-    monkeypatch.setattr(
-        "napari_unet.qt.bars.progress",
-        lambda **given: bars.append(given["desc"]) or progress(**given),
-    )
     gate, never = threading.Event(), threading.Event()
     gate.set()
     before = len(notification_manager.records)

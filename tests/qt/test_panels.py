@@ -426,6 +426,25 @@ def test_all_images_are_predicted_and_what_cannot_be_is_named(
     assert not np.asarray(one.viewer.layers["chosen - U-Net"].data).any()
 
 
+def test_of_all_images_the_chosen_one_may_be_left_out_or_the_rest_cancelled(
+    hands, tiny_files
+) -> None:
+    one = ready(hands, tiny_files)
+    one.viewer.add_image(GREY, name="other")
+    one.choose("predict.image", "nuclei")
+    one.choose("predict.scope", "all images")
+    one.find("predict.axes", QLineEdit).setText("ZYX")
+    one.press("predict.run")
+    one.wait_idle()
+    one.wait(lambda: one.text("predict").startswith("1 of 2 images predicted.\nnuclei"))
+    one.type_axes("YX")
+    one.bench.session.labels_changed.connect(lambda *_: one.bench.runner.cancel())
+    one.press("predict.run")
+    one.wait_idle()
+    one.wait(lambda: one.text("predict").startswith("Cancelled after "))
+    assert " of 2 images" in one.text("predict")
+
+
 def test_sliders_that_move_while_it_predicts_count_once_it_is_done(
     hands, tiny_files
 ) -> None:

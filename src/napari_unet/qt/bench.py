@@ -16,7 +16,8 @@ from napari_unet.qt import uncertainty_map
 from napari_unet.qt.autosave import Autosave
 from napari_unet.qt.closing import asks_to_lose, close_window
 from napari_unet.qt.job_runner import JobRunner
-from napari_unet.qt.layer_bench import LayerBench, unwrapped
+from napari_unet.qt.layer_bench import LayerBench
+from napari_unet.qt.layers import unwrapped
 from napari_unet.qt.project_desk import ProjectDesk
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from napari_unet.io.masks import Provenance
     from napari_unet.opened import OpenImage
 
-T = TypeVar("T")
 TALLY_PAUSE = 250  # milliseconds after a stroke before it is counted
 
 
@@ -94,7 +93,7 @@ class LayerBench(QObject):
 
     def opened_of(self, layer: Labels | None) -> OpenImage | None:
         """Return the image whose corrections a labels layer shows."""
-        layer = unwrapped(layer)
+        layer = layer_tools.unwrapped(layer)
         return next((o for o, shown in self._labels.items() if shown is layer), None)
 
     def labels_of(self, image: Image | None) -> Labels | None:
@@ -136,7 +135,7 @@ class LayerBench(QObject):
                 "No image layer is open; a prediction needs one: open an image, or "
                 "File > Open Sample > U-Net workbench."
             )
-        image, into = unwrapped(image), unwrapped(into)
+        image, into = layer_tools.unwrapped(image), layer_tools.unwrapped(into)
         self.check_writable()
         if into is None:
             return self._new(image, axes, None)
@@ -221,7 +220,9 @@ class LayerBench(QObject):
                 **self._places[opened],
             )
             self._labels[opened] = layer
-            mine = image is unwrapped(self.image)  # else the user may draw elsewhere
+            mine = image is layer_tools.unwrapped(
+                self.image
+            )  # else the user may draw elsewhere
             with nullcontext() if mine else undisturbed(self.viewer):
                 self.viewer.add_layer(layer)
         self._labels[opened] = layer
@@ -396,9 +397,3 @@ def step_unless_read_only(
         show_warning(project.reason)
     else:
         step(opened)
-
-
-def unwrapped(one: T) -> T:
-    """Return the viewer or layer itself where a plugin was given a proxy (fact F8)."""
-    itself: T = getattr(one, "__wrapped__", one)
-    return itself

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from qtpy.QtCore import Qt
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_unet.engine.blocks import Region
     from napari_unet.opened import OpenImage
 
+T = TypeVar("T")
 NEARLY_ALL = 0.6  # of an axis in view: then a prediction does all of it
 LABELS_OPACITY = 0.5
 LARGEST_COPY = 2**28  # bytes that a removed layer may take along
@@ -353,3 +354,9 @@ def check_shapes(
             f"The labels have the shape {labels}, expected {expected} for {name}: "
             "choose the labels that belong to this image, or a new layer."
         )
+
+
+def unwrapped(one: T) -> T:
+    """Return the viewer or layer itself where a plugin was given a proxy (fact F8)."""
+    itself: T = getattr(one, "__wrapped__", one)
+    return itself

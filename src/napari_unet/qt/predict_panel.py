@@ -149,6 +149,8 @@ class PredictPanel(Panel):
         self._partly = False
         if self.bench.run(self.name, self._make_job):
             self.summary.setText("Predicting ...")
+        elif not self.bench.runner.busy:
+            self._several = None
 
     def _make_job(self) -> Any:
         bench = self.bench
@@ -318,13 +320,14 @@ class PredictPanel(Panel):
     def _on_runner_ended(self, job: Any, problem: str) -> None:
         if not self.bench.runner.busy:  # labels of a large plane show it, too
             self.bar.hide()
-        opened, began_with = self._opened, self._began_with
-        if not job.title.startswith("Predicting") or opened is None:
+        if not job.title.startswith("Predicting"):
             return
-        self._began_with = None
-        several, self._several = self._several, None
+        opened, began_with = self._opened, self._began_with
+        several, self._several, self._began_with = self._several, None, None
         if several is not None:
             self.summary.setText(several_in_words(several, problem))
+        elif opened is None:
+            return
         elif problem:
             shown = self._partly or opened.kept is not self._kept
             if problem == "cancelled":
