@@ -180,6 +180,35 @@ def test_what_has_to_be_done_before_accepting_runs_before_the_end(
     assert False not in watched.busy[:-1]
 
 
+def test_cancel_between_two_jobs_drops_the_second(watched: Watched) -> None:
+    gate, taken = threading.Event(), list[Any]()
+    gate.set()
+
+    def accept(_: Any) -> Job[Any]:
+        watched.runner.cancel()
+        return job(waiting_for(gate, "second"), taken.append, title="job")
+
+    watched.runner.run(job(waiting_for(gate, "first"), accept))
+    watched.wait()
+    assert taken == []
+    assert watched.ends == [("job", "cancelled")]
+    assert watched.busy == [True, False]
+
+
+def test_cancel_after_all_was_accepted_comes_too_late(watched: Watched) -> None:
+    gate, taken = threading.Event(), list[Any]()
+    gate.set()
+
+    def accept(result: Any) -> None:
+        taken.append(result)
+        watched.runner.cancel()
+
+    watched.runner.run(job(waiting_for(gate, "result"), accept))
+    watched.wait()
+    assert taken == ["result"]
+    assert watched.ends == [("job", "")]
+
+
 def test_cancel_closes_the_steps_in_their_thread(watched: Watched) -> None:
     closed_in: list[threading.Thread] = []
     accepted: list[Any] = []

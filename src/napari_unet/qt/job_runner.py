@@ -113,7 +113,8 @@ class JobWorker(WorkerBase):
         self.over = threading.Event()
         self._begun = threading.Lock()
         self.more: Job[Any] | None = None  # to be done before the result can be taken
-        self.taken = False  # whether the result was accepted, or the error told
+        self.taken = False  # whether the result was handed on, or the error told
+        self.accepted = False  # whether nothing is left that could be cancelled
         self.result: Any = None
         self.error: Exception | None = None
         self._reported = 0.0
@@ -342,6 +343,7 @@ class JobRunner(QObject):
         elif not worker.problem:
             try:
                 worker.more = worker.job.accept(worker.result)
+                worker.accepted = worker.more is None
             except UnetError as error:
                 self._tell(worker, error)
 
@@ -366,12 +368,12 @@ class JobRunner(QObject):
         job = worker.job
         if self._workers.get(job.lane) is worker:
             del self._workers[job.lane]
-        if worker.more is not None:
+        if worker.more is not None and not worker.problem:
             self._start(worker.more)
             return
         if job.lane == "network":
             self.busy_changed.emit(False)
-        self.ended.emit(job, worker.problem)
+        self.ended.emit(job, "" if worker.accepted else worker.problem)
         self._start_waiting(job.lane)
 
     def _start_waiting(self, lane: str) -> None:
