@@ -175,6 +175,22 @@ def test_several_images_take_turns_and_one_that_is_gone_is_left_out() -> None:
     assert {opened for opened, _ in all_places(session)} == {first}
 
 
+def test_planes_and_stacks_take_turns_and_are_remembered() -> None:
+    session, (plane, stack) = session_with((200, 300), (3, 100, 130))
+    look(session)
+    first = [next_of(session) for _ in range(4)]
+    assert {opened.name for opened, _ in first} == {"noise 0", "noise 1"}
+    for opened, place in first:
+        opened.corrections.labels[place.window] = opened.corrections.next_label
+        assert opened.corrections.commit()
+    for opened in (plane, stack):
+        run_now(session.predict_job(opened, SMALL))
+    look(session)
+    places = all_places(session)
+    assert {id(opened) for opened, _ in places} == {id(plane), id(stack)}
+    assert not any(pair in first for pair in places)
+
+
 def test_after_a_view_was_predicted_places_lie_in_it() -> None:
     session, (opened,) = session_with((300, 300))
     view = (slice(150, 300), slice(0, 150))

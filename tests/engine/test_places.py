@@ -126,7 +126,7 @@ def test_visited_and_closed_places_are_left_out() -> None:
     closed[:20] = True
     chosen = numbers(found, [40], closed)
     assert min(chosen) >= 20
-    assert all(found.shared(found.windows[40])[n] <= 0.25 for n in chosen)
+    assert all(found.shared(0, found.windows[40])[n] <= 0.25 for n in chosen)
     assert numbers(found, [], np.ones(len(closed), bool)) == []
 
 
@@ -277,6 +277,20 @@ def test_marks_are_seen_in_all_places_of_a_slice_at_once() -> None:
     left = np.array([window[1].start == 0 for window in grid.windows])
     assert done[left].all()
     assert not done[[w[1].stop == 200 for w in grid.windows]].any()
+
+
+def test_windows_of_planes_and_stacks_stand_side_by_side() -> None:
+    plane = candidates()
+    stack = candidates((3, 480, 480))
+    stack.image[:] = 1
+    both = joined([plane, stack])
+    for number in (17, len(plane.windows) + 40):
+        image = int(both.image[number])
+        shares = both.shared(image, both.windows[number])
+        assert shares[number] == 1
+        assert not shares[both.image != image].any()
+        assert most_shared(both, image, both.windows[number]) == number
+    assert len({both.image[n] for n in numbers(both, [], none_closed(both))}) == 2
 
 
 def test_a_window_is_found_again_among_others() -> None:

@@ -127,6 +127,23 @@ def test_accepted_places_do_not_come_back(desk: Callable[..., Desk]) -> None:
     assert place.window not in later
 
 
+def test_labels_of_an_image_that_was_removed_are_shown_without_it(
+    desk: Callable[..., Desk],
+) -> None:
+    one = desk()
+    one.add(noise((200, 300), 1), "first")
+    image = one.add(noise((200, 300), 2), "second")
+    layer = one.viewer.layers["second - U-Net"]
+    one.hands.choose("predict.image", "first")
+    one.viewer.layers.remove(image)
+    for _ in range(3):
+        opened, place = one.next()
+        if opened.name == "second":
+            break
+    assert one.viewer.layers.selection.active is layer
+    one.assert_there(layer, place)
+
+
 def test_in_a_stack_the_slider_goes_to_the_slice(desk: Callable[..., Desk]) -> None:
     one = desk()
     one.add(noise((4, 100, 130)), scale=(2, 1, 1))

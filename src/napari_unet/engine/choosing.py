@@ -118,8 +118,9 @@ class _Spread:
     def leave_out_around(self, number: int) -> None:
         """Leave out what overlaps a window."""
         candidates = self.candidates
-        near = candidates.shared(candidates.windows[number]) > BEEN
-        self.open[near & (candidates.image == candidates.image[number])] = False
+        image = int(candidates.image[number])
+        near = candidates.shared(image, candidates.windows[number]) > BEEN
+        self.open[near] = False
 
     def left(self) -> NDArray[np.float64]:
         """Return what share of its doubt each window keeps."""

@@ -72,10 +72,14 @@ class Candidates:
 
     @cached_property
     def bounds(self) -> NDArray[np.intp]:
-        """Start and stop of each window on each axis, (2, N, axes)."""
-        starts = [[s.start for s in window] for window in self.windows]
-        stops = [[s.stop for s in window] for window in self.windows]
-        return np.array([starts, stops], np.intp)
+        """Start and stop of each window on each axis, (2, N, axes).
+
+        Where images have different numbers of axes, those that one lacks come first
+        and are one long.
+        """
+        most = max((len(window) for window in self.windows), default=0)
+        spans = [_spans(window, most) for window in self.windows]
+        return np.moveaxis(np.array(spans, np.intp).reshape(-1, most, 2), -1, 0)
 
     @cached_property
     def typical(self) -> NDArray[np.float64]:
@@ -90,13 +94,25 @@ class Candidates:
         near = closeness(places, places[some], REACH)
         return np.asarray(near @ weight / weight.sum())
 
-    def shared(self, window: Region) -> NDArray[np.float64]:
-        """Return what share of each window, (N,), lies in another of about its size."""
+    def shared(self, image: int, window: Region) -> NDArray[np.float64]:
+        """Return what share of each window, (N,), lies in another of about its size.
+
+        Parameters
+        ----------
+        image : number of the image that the other one is of
+        """
         starts, stops = self.bounds
-        first = np.maximum(starts, [s.start for s in window])
-        last = np.minimum(stops, [s.stop for s in window])
-        common = np.prod(np.maximum(last - first, 0), axis=1)
-        return np.asarray(common / np.prod(stops - starts, axis=1), np.float64)
+        first, last = np.transpose(_spans(window, starts.shape[1]))
+        sides = np.minimum(stops, last) - np.maximum(starts, first)
+        common = np.prod(np.maximum(sides, 0), axis=1)
+        shares = common / np.prod(stops - starts, axis=1)
+        return np.where(self.image == image, shares, 0.0)
+
+
+def _spans(window: Region, axes: int) -> list[tuple[int, int]]:
+    """Return start and stop of a window on each of so many axes."""
+    missing = axes - len(window)
+    return [*[(0, 1)] * missing, *((s.start, s.stop) for s in window)]
 
 
 def joined(parts: Sequence[Candidates]) -> Candidates:
@@ -255,7 +271,7 @@ def most_shared(candidates: Candidates, image: int, window: Region) -> int | Non
 
     None where it shares less than half with any.
     """
-    shares = np.where(candidates.image == image, candidates.shared(window), 0.0)
+    shares = candidates.shared(image, window)
     if not shares.size or shares.max() < 0.5:
         return None
     return int(shares.argmax())

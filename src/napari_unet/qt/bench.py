@@ -74,7 +74,7 @@ class Bench(LayerBench):
         self, opened: OpenImage, found: UncertaintyMap
     ) -> None:
         image = self.image_of(opened)
-        if image is not None and image in self.viewer.layers:
+        if image is not None:
             uncertainty_map.show(self.viewer, image, opened.axes, found)
 
     # -- jobs

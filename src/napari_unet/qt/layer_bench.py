@@ -110,8 +110,9 @@ class LayerBench(QObject):
         return self._labels.get(opened)
 
     def image_of(self, opened: OpenImage) -> Image | None:
-        """Return the image layer of an image in the session."""
-        return self._images.get(opened)
+        """Return the image layer of an image in the session; None if it was removed."""
+        layer = self._images.get(opened)
+        return layer if layer in self.viewer.layers else None
 
     # -- pairs
 
