@@ -16,7 +16,7 @@ from napari_unet.engine.spec import UNetSpec, modern_unet, seed_unet
 from tiny import tiny_model, tiny_spec
 
 if TYPE_CHECKING:
-    from napari_unet.engine.graph import Node
+    from napari_unet.engine.graph import GraphSpec, Node
 
 VARIANTS = [
     {"norm": norm, "upsampling": upsampling, "residual": residual, "dims": dims}
@@ -136,3 +136,40 @@ def test_each_axis_is_padded_to_its_own_stride() -> None:
     )
     assert network(torch.zeros(1, 1, 5, 5, 5)).shape == (1, 1, 5, 5, 5)
     assert seen == [(1, 1, 5, 6, 8)]
+
+
+def pooled_twice(fit: str, norm: str) -> GraphSpec:
+    """Return a network with skips that takes sizes itself, as milesial's does."""
+    b = Builder(2, 1, None)
+    fine = b.conv(0, "a", 2, 3)
+    half = b.conv(b.pool(fine, 2), "b", 2, 3)
+    coarse = b.norm(b.conv(b.pool(half, 2), "c", 2, 3), "n", norm)
+    up = b.pad_like(b.conv_transpose(coarse, "d", 2, 2, stride=2), half)
+    up = b.pad_like(b.conv_transpose(up, "e", 2, 2, stride=2), fine)
+    b.conv(b.concat(fine, up), "f", 1, 1)
+    return b.graph("test", (2,), fit=fit, norm=norm)
+
+
+@pytest.mark.parametrize(
+    ("fit", "norm", "shape", "taken"),
+    [
+        ("itself", "batch", (1, 3), (4, 4)),
+        ("itself", "batch", (2, 9), (4, 9)),
+        ("itself", "batch", (5, 7), (5, 7)),
+        ("itself", "instance", (5, 7), (5, 8)),
+        ("itself", "instance", (2, 9), (4, 9)),
+        ("pad", "batch", (1, 3), (4, 4)),
+        ("pad", "instance", (1, 3), (4, 8)),
+        ("pad", "instance", (1, 9), (4, 12)),
+    ],
+)
+def test_images_smaller_than_its_coarsest_pixels_are_padded(
+    fit: str, norm: str, shape: tuple[int, int], taken: tuple[int, int]
+) -> None:
+    graph = pooled_twice(fit, norm)
+    assert graph.taken(shape) == taken
+    with torch.inference_mode():
+        network = build(graph).eval()
+        x = torch.rand(1, 1, *shape)
+        assert network(x).shape == x.shape
+        assert network(x).isfinite().all()

@@ -10,9 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from napari_unet import Example, FinetuneConfig, finetune, save_model
+from napari_unet import (
+    Example,
+    FinetuneConfig,
+    PredictConfig,
+    finetune,
+    predict,
+    save_model,
+)
 from napari_unet.cli.app import main
+from napari_unet.engine.drain import drain
 from napari_unet.formats import load_model
+from napari_unet.steps import look_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,3 +169,24 @@ def test_every_family_learns_and_is_saved(
     if case.family.startswith(OWN_LAYOUT):
         again = load_model(save_model(network, tmp_path / "m.pth"))
         assert again.network.state_dict().keys() == before.keys()
+
+
+@pytest.mark.parametrize("case", TRAINABLE.values(), ids=lambda case: case.family)
+def test_every_family_takes_images_of_a_few_pixels(
+    data_folder: Path, case: Case
+) -> None:
+    model = load_model(data_folder / "checkpoints" / case.file, device="cpu")
+    axes = "C" + "ZYX"[-case.dims :]
+    rng, examples = np.random.default_rng(0), []
+    for side in ((1, 1), (2, 40)):
+        shape = (*(2,) * (case.dims - 2), *side)
+        image = rng.random((case.channels, *shape), np.float32)
+        turned = PredictConfig(tta=True, rotate=True)
+        assert predict(model, image, axes=axes).labels.shape == shape
+        assert predict(model, image, axes=axes, config=turned).labels.shape == shape
+        drain(look_at(model, image, axes, None))
+        labels = np.zeros(shape, np.int32)
+        labels[..., :1] = 1
+        examples.append(Example(image, labels, axes=axes))
+    config = FinetuneConfig(steps=1, crop=32, batch=2, start="current")
+    assert finetune(model, examples, config=config).steps == 1

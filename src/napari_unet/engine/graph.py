@@ -57,9 +57,9 @@ class GraphSpec(Frozen):
     ``family`` names the library or layout; ``widths`` are the channels from full
     resolution down to the bottleneck; ``fit`` says what happens to a size that the
     strides do not divide: the network takes it itself ("itself"), or it is padded at
-    its end with the edge value and the output cropped ("pad"). The input is
-    multiplied with ``input_scale``, then ``input_offset`` is added: a scaling that is
-    part of the network, such as Keras' Rescaling layer.
+    its end with the edge value and the output cropped ("pad"); see ``taken``. The
+    input is multiplied with ``input_scale``, then ``input_offset`` is added: a scaling
+    that is part of the network, such as Keras' Rescaling layer.
     """
 
     kind: Literal["graph"] = "graph"
@@ -99,6 +99,21 @@ class GraphSpec(Frozen):
     def stride(self) -> int:
         """Pixels at full resolution that make one pixel of the coarsest level."""
         return lcm(*self.strides)
+
+    def taken(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the spatial shape that the network sees of an image of a shape.
+
+        At the coarsest level at least one pixel is left of it, or two where instance
+        norm would have nothing to measure; otherwise ``fit`` says what is padded.
+        """
+        least = steps = self.strides
+        alone = all(n < 2 * step for n, step in zip(shape, steps, strict=True))
+        if self.fit == "pad":
+            shape = tuple(-(-n // s) * s for n, s in zip(shape, steps, strict=True))
+            alone = shape == steps
+        if alone and self.norm == "instance":
+            least = (*steps[:-1], 2 * steps[-1])
+        return tuple(max(n, m) for n, m in zip(shape, least, strict=True))
 
     @cached_property
     def halo(self) -> int:

@@ -225,12 +225,9 @@ class Frame:
     def _padded_shape(self, shape: tuple[int, ...], *, turned: bool) -> tuple[int, ...]:
         """Return the shape that the network sees; turned, its grid must stay."""
         network = self._network
-        steps = (1,) * len(shape)
-        if isinstance(network, Network) and network.graph.fit == "pad":
-            steps = network.graph.strides
         if turned:
-            steps = (network.stride,) * len(shape)
-        return tuple(round_up(n, step) for n, step in zip(shape, steps, strict=True))
+            shape = tuple(round_up(n, network.stride) for n in shape)
+        return network.graph.taken(shape) if isinstance(network, Network) else shape
 
     def _cropped_inside(self) -> Croppable | None:
         if not isinstance(self._network, Network):

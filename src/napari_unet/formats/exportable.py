@@ -40,8 +40,7 @@ class Exportable(nn.Module):
     def __init__(self, model: Model, activation: Activation = "none") -> None:
         super().__init__()
         graph = graph_of(model)
-        plain = {"fit": "itself", "input_scale": 1.0, "input_offset": 0.0}
-        self.network = Network(graph.model_copy(update=plain)).eval()
+        self.network = Network(graph).eval()
         self.network.load_state_dict(model.network.state_dict())
         self.network.requires_grad_(False)  # a program that is handed on is not trained
         self.pads = graph.fit == "pad"
@@ -56,7 +55,7 @@ class Exportable(nn.Module):
             x = x * self.scale + self.offset
         if self.pads:
             x = self._padded(x)
-        logits = self.network(x)
+        logits = self.network.computed(x)
         if self.pads:
             for axis, length in enumerate(size, start=2):
                 kept = torch.arange(length, device=x.device)

@@ -16,6 +16,8 @@ from napari_unet.engine.spec import ProgramSpec
 from napari_unet.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from napari_unet.engine.spec import Architecture
@@ -65,13 +67,10 @@ class Network(AnyNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, K, [Z,] Y, X) of ``x`` (N, C, [Z,] Y, X), any size."""
-        size = x.shape[2:]
-        graph = self.graph
-        x = self.scaled(x)
-        if graph.fit == "pad":
-            x = pad_to_multiple(x, graph.strides)
-        logits = self._computed(x)
-        if graph.fit == "pad":
+        size = tuple(x.shape[2:])
+        x = _padded(self.scaled(x), self.graph.taken(size))
+        logits = self.computed(x)
+        if x.shape[2:] != size:
             logits = logits[(slice(None), slice(None), *(slice(n) for n in size))]
         return logits
 
@@ -87,8 +86,11 @@ class Network(AnyNetwork):
         name = self._layers.get(number)
         return None if name is None else self.get_submodule(name)
 
-    def _computed(self, x: Tensor) -> Tensor:
-        """Compute node by node; a value is dropped after its last use."""
+    def computed(self, x: Tensor) -> Tensor:
+        """Compute node by node, of a scaled input that the network itself takes.
+
+        A value is dropped after its last use.
+        """
         values: dict[int, Tensor] = {0: x}
         for number, node in enumerate(self.graph.nodes, start=1):
             if number not in self._last:
@@ -128,7 +130,12 @@ def pad_to_multiple(x: Tensor, stride: int | tuple[int, ...]) -> Tensor:
     """
     sizes = x.shape[2:]
     strides = stride if isinstance(stride, tuple) else (stride,) * len(sizes)
-    missing = [-n % step for n, step in zip(sizes, strides, strict=True)][::-1]
+    return _padded(x, [n + -n % step for n, step in zip(sizes, strides, strict=True)])
+
+
+def _padded(x: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return ``x`` (N, C, [Z,] Y, X) with its edge repeated at its end."""
+    missing = [n - had for n, had in zip(sizes, x.shape[2:], strict=True)][::-1]
     if not any(missing):
         return x
     return functional.pad(x, [p for n in missing for p in (0, n)], mode="replicate")
