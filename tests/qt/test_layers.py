@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QDoubleSpinBox
 from napari_unet.errors import LabelsError
 from napari_unet.qt.layers import (
     NEARLY_ALL,
+    check_in_view,
     check_same_place,
     current_slice,
     spatial_transform,
@@ -104,6 +105,28 @@ def test_slices_and_volumes_of_a_stack(hands) -> None:
     assert visible_region(viewer, layer, 3) == (
         slice(0, 6), slice(0, 40), slice(0, 50),
     )  # fmt: skip
+    plane = viewer.add_image(noise((40, 50)))
+    check_in_view(viewer, plane)
+    assert visible_region(viewer, plane, 2) == (slice(0, 40), slice(0, 50))
+
+
+def test_a_stack_seen_from_its_side(hands) -> None:
+    one = hands("Model")
+    layer = one.viewer.add_image(noise((300, 400, 500)))
+    plane = one.viewer.add_image(noise((400, 500)))
+    one.viewer.dims.order = (2, 0, 1)
+    one.viewer.dims.set_current_step(2, 123)
+    one.viewer.reset_view()
+    whole = (slice(0, 300), slice(0, 400), slice(123, 124))
+    assert visible_region(one.viewer, layer, 3, NEARLY_ALL) == whole
+    camera(one.viewer).zoom *= 6
+    one.wait(lambda: visible_region(one.viewer, layer, 3)[0].start > 0)
+    depth, rows, columns = visible_region(one.viewer, layer, 3)
+    assert 0 < depth.start < 150 < depth.stop < 300
+    assert 0 < rows.start < 200 < rows.stop < 400
+    assert columns == slice(123, 124)
+    check_in_view(one.viewer, layer)
+    check_in_view(one.viewer, plane)
 
 
 def ready(hands, tiny_files, image: np.ndarray, **options):

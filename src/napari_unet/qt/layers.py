@@ -71,7 +71,7 @@ def visible_region(
         corners = corners * layer.downsample_factors[layer.data_level][-layer.ndim :]
     corners = corners[:, -ndim:]
     shape = shown_shape(layer)[-ndim:]
-    for axis in range(ndim - 2, ndim):
+    for axis in (a - layer.ndim + ndim for a in shown_axes(viewer, layer)):
         start, stop = int(corners[0, axis]), int(corners[1, axis]) + 1
         if stop - start < nearly_all * shape[axis] and stop > start:
             region[axis] = slice(max(start, 0), min(stop, shape[axis]))
@@ -86,7 +86,7 @@ def check_in_view(viewer: Viewer, layer: Image) -> None:
     ImageError
         Saying how to get back.
     """
-    shown = [axis - viewer.dims.ndim for axis in viewer.dims.displayed]
+    shown = list(shown_axes(viewer, layer))
     ends = np.ptp(np.asarray(layer.corner_pixels), axis=0)[shown]
     lengths = np.array(shown_shape(layer))[shown]
     if viewer.dims.ndisplay == 2 and ((ends == 0) & (lengths > 1)).any():
@@ -149,7 +149,7 @@ def plane_at(layer: Labels, position: Any, dims: int) -> Region:
     )
 
 
-def shown_axes(viewer: Viewer, layer: Labels) -> tuple[int, ...]:
+def shown_axes(viewer: Viewer, layer: Image | Labels) -> tuple[int, ...]:
     """Return the axes of a layer that are displayed, in their order in the layer."""
     moved = (axis - viewer.dims.ndim + layer.ndim for axis in viewer.dims.displayed)
     return tuple(sorted(axis for axis in moved if axis >= 0))
