@@ -240,7 +240,7 @@ def test_a_preview_is_that_part_of_the_whole_and_changes_no_label() -> None:
     preview = previewed(session, 1, view_of())
     whole, _ = found_by(session.model)
     np.testing.assert_array_equal(preview.labels > 0, whole[PART] > 0)
-    assert (preview.number, preview.window) == (1, PART)
+    assert (preview.number, preview.view.region) == (1, PART)
     count = len(np.unique(preview.labels)) - 1
     assert preview.found == f"{count} objects"
     assert preview.outline.shape == preview.labels.shape

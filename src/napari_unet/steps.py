@@ -276,20 +276,18 @@ class Preview:
 
     Attributes
     ----------
-    name : of the image
+    view : of what
     number : of the version; or ``IN_TRAINING`` or ``DRAFT``
-    labels : int32, of ``window``
+    labels : int32, of the view's region
     outline : uint8, their edges; see ``engine.compare.outlines``
-    window : slices over the image's axes without channels
     objects : whether values are objects; else classes
     found : how many there are, in words
     """
 
-    name: str
+    view: View
     number: int
     labels: NDArray[np.int32]
     outline: NDArray[np.uint8]
-    window: Region
     objects: bool
     found: str
 
@@ -328,7 +326,7 @@ def preview_of(number: int, model: Model, view: View) -> Generator[Any, None, Pr
     kind = ("object" if count == 1 else "objects") if objects else "classes"
     found = f"{count:,} {kind}" if count else "nothing"
     edges = outlines(labels, OUTLINE, objects)
-    return Preview(view.name, number, labels, edges, view.region, objects, found)
+    return Preview(view, number, labels, edges, objects, found)
 
 
 def compare_on(

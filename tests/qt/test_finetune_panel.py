@@ -22,6 +22,7 @@ from napari_unet.engine.config import (
 from napari_unet.engine.holdout import Sites
 from napari_unet.engine.verdict import LostObject, Verdict
 from napari_unet.formats import save_model
+from napari_unet.learning import PreviewDone
 from napari_unet.qt import finetune_live, finetune_panel, previews
 from napari_unet.qt.finetune_panel import FinetunePanel, window_around
 from napari_unet.qt.finetune_words import (
@@ -397,6 +398,27 @@ def test_a_preview_appears_follows_the_view_and_goes_when_switched_off(ready) ->
     one.wait_idle()
     assert trained(one) is None
     assert len(one.bench.session.images) == 3
+
+
+@pytest.mark.usefixtures("always")
+def test_a_preview_on_its_way_is_not_shown_on_another_image(ready) -> None:
+    one = ready()
+    one.viewer.add_image(np.stack([nuclei()[0]] * 3), name="stack")
+    one.choose("predict.image", "image 0")
+    events = begin(one, steps=LONG)
+    one.wait(lambda: trained(one) is not None)
+    late = next(event for event in events if isinstance(event, PreviewDone))
+    one.choose("predict.image", "stack")
+    one.viewer.dims.set_current_step(0, 1)
+    live = panel_of(one).live
+    one.wait(lambda: live._layer.name == "stack")
+    live.show(late)
+    one.wait(lambda: trained(one).ndim == 3)
+    live.show(late)
+    assert trained(one).name == "stack - model in training preview"
+    assert trained(one).data.shape == (1, 96, 96)
+    one.press("finetune.cancel")
+    one.wait_idle()
 
 
 @pytest.mark.usefixtures("always")

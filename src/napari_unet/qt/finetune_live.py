@@ -44,7 +44,7 @@ class LiveTraining(QObject):
         super().__init__(parent)
         self._bench = bench
         self._training = False
-        self._layer: tuple[Image, str] | None = None  # that is watched, and its axes
+        self._layer: Image | None = None  # that is watched
         self._known = 0
         self.joined = 0
         self.box = QCheckBox("Preview while training")
@@ -86,8 +86,7 @@ class LiveTraining(QObject):
             If no image is open.
         """
         self._layer = None
-        view, layer = previews.visible_view(self._bench, model, LARGEST)
-        self._layer = layer, view.axes
+        view, self._layer = previews.visible_view(self._bench, model, LARGEST)
         return view
 
     def begin(self) -> None:
@@ -105,9 +104,8 @@ class LiveTraining(QObject):
     def show(self, done: PreviewDone) -> None:
         """Show a preview, unless it was switched off meanwhile, or a stroke goes on."""
         wanted = self._training and self.box.isChecked()
-        if self._layer is None or not wanted or stroke_goes_on():
-            return
-        self._put(done.preview)
+        if wanted and not stroke_goes_on():
+            self._put(done.preview)
 
     def show_draft(self, preview: Preview) -> None:
         """Show what the draft finds."""
@@ -119,11 +117,7 @@ class LiveTraining(QObject):
             previews.remove(self._bench.viewer)
 
     def _put(self, preview: Preview) -> None:
-        if self._layer is None:
-            return
-        layer, axes = self._layer
-        if layer in self._bench.viewer.layers:
-            previews.show(self._bench.viewer, layer, axes, preview)
+        previews.show(self._bench.viewer, self._layer, preview)
 
     def _hide(self) -> None:
         """Take the preview away; those of versions stay."""

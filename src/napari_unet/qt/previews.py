@@ -105,19 +105,28 @@ def remove(viewer: Viewer) -> None:
             viewer.layers.remove(layer)
 
 
-def show(viewer: Viewer, image: Image, axes: str, found: Preview | Compared) -> None:
+def show(viewer: Viewer, image: Image | None, found: Preview | Compared) -> bool:
     """Show the outlines of what versions find instead of earlier ones.
 
+    What is of another image is not shown: another one may have been chosen since.
     There is one layer: napari takes 0.2 s to remove one, and where two go at once it
     has crashed with the next drawing.
 
     Parameters
     ----------
-    image : the layer that they are of
-    axes : of the image
+    image : the layer that they should be of
     found : by one version or two; classes of one keep their own colours
+
+    Returns
+    -------
+    shown : whether they are
     """
     previews = [found] if isinstance(found, Preview) else found.previews
+    view = previews[0].view
+    if image is None or image not in viewer.layers:
+        return False
+    if image_data(image) is not view.image:
+        return False
     numbers = [str(preview.number) for preview in previews]
     versions = f"version{'s' if numbers[1:] else ''} {' and '.join(numbers)}"
     versions = NAMES.get(previews[0].number, versions)
@@ -126,12 +135,13 @@ def show(viewer: Viewer, image: Image, axes: str, found: Preview | Compared) -> 
         "name": f"{image.name} - {versions} preview",
         "metadata": {OVERLAY: True, MARK: versions},
         "colormap": _colormap() if own else label_colormap(),
-        **placed(spatial_transform(image, axes), previews[0].window),
+        **placed(spatial_transform(image, view.axes), view.region),
     }
     goes_on = shown_in_training(viewer) is not None and versions == TRAINED
     layer = _put(viewer, found.outline, given)
     if not goes_on:  # else somebody may have hidden it
         layer.visible = True
+    return True
 
 
 def _put(viewer: Viewer, outline: NDArray[np.uint8], given: dict[str, Any]) -> Labels:

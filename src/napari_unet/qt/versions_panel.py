@@ -38,7 +38,7 @@ class VersionsPanel(Panel):
 
     def __init__(self, bench: Any) -> None:
         super().__init__(bench)
-        self._asked: tuple[Callable[[], Image | None], str] | None = None
+        self._asked: Callable[[], Image | None] | None = None
         self.list = self._make_list()
         self._make_try_buttons()
         self._make_file_buttons()
@@ -198,7 +198,7 @@ class VersionsPanel(Panel):
     def _view(self, version: Version) -> tuple[View, Snapshot | None]:
         """Return what is visible of the chosen image, and what is corrected there."""
         view, layer = previews.visible_view(self.bench, version.model)
-        self._asked = ref(layer), view.axes
+        self._asked = ref(layer)
         opened = self.bench.opened_of(self.bench.labels_of(layer))
         if opened is None or not opened.corrections.tally():
             return view, None
@@ -206,12 +206,8 @@ class VersionsPanel(Panel):
 
     def _show(self, found: Preview | Compared) -> bool:
         """Show previews that this panel asked for; tell whether it did."""
-        image, axes = self._asked or (lambda: None, "")
-        layer, viewer = image(), self.bench.viewer
-        if layer is None or layer not in viewer.layers:
-            return False
-        previews.show(viewer, layer, axes, found)
-        return True
+        layer = self._asked() if self._asked else None
+        return previews.show(self.bench.viewer, layer, found)
 
     def _on_session_previewed(self, found: Preview) -> None:
         if self._show(found):
